@@ -1,0 +1,1 @@
+"""Cross-view geo-localization in JAX and Flax: find where a photo was taken."""

@@ -1,0 +1,200 @@
+"""What a run may be told: the schema of every config, checked once at start into frozen dataclasses.
+
+The command line stays ml_collections (`--config.optimizer.learning_rate=1e-4`); `parse` turns the resulting
+`ConfigDict` into a `Config`, so that a misspelt key or an impossible value fails in the first second.
+"""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import dacite
+import ml_collections
+
+
+class ConfigError(ValueError):
+    """A config value that cannot work; the message names the key, the value and what is allowed."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, which cities, which protocol."""
+
+    name: str  # a data set of vigor_jax.datasets.REGISTRY
+    root: str = ""  # raw data as downloaded (VIGOR); unused by rendered data
+    data_dir: str = "data"  # prepared ArrayRecords are written to and read from here
+    train_cities: tuple[str, ...]
+    test_cities: tuple[str, ...] = ()  # the unseen cities of the cross-area protocol
+    # Which test splits are evaluated. With "same_area" the training cities' panoramas are split by their
+    # published halves; without it all of them train.
+    protocols: tuple[Literal["same_area", "cross_area"], ...]
+    aerial_size: tuple[int, int] = (320, 320)  # height, width in pixels
+    ground_size: tuple[int, int] = (320, 640)
+    labels: Literal["corrected", "original"] = "corrected"
+    offsets: Literal["web_mercator", "label_file"] = "web_mercator"
+    # Share of each training city's area held out, as one geographic block, to select the best checkpoint.
+    validation_fraction: float = 0.05
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RenderedCityConfig:
+    """Extent of each rendered city; only read when data.name is rendered_city."""
+
+    seed: int = 0
+    train_tiles_per_side: int = 18
+    test_tiles_per_side: int = 14
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The two towers and their aggregation."""
+
+    aggregation: Literal["safa", "fully_connected"]
+    width: float = 1.0  # multiplies every channel count of VGG-16
+    num_heads: int = 8  # of the spatial-aware aggregation
+    descriptor_dim: int = 4096  # of the fully connected head; SAFA's is num_heads * channels
+    dropout: float = 0.2
+    centre_descriptor: bool = False  # subtract a running mean before normalising
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
+    pretrained: str = ""  # a VGG-16 weight file; empty: random initialisation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Soft-margin triplet loss."""
+
+    alpha: float = 10.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Adam with the authors' continuous exponential decay, optionally warmed up."""
+
+    learning_rate: float = 1e-5
+    decay_rate: float = 0.1  # learning_rate * decay_rate ** (step / decay_steps)
+    decay_steps: int = 150_000
+    warmup_steps: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """What a batch holds."""
+
+    size: int  # pairs, over all devices and hosts
+    one_city: bool = False  # draw each batch from a single city
+    augment: bool = False  # quarter turns of the tile with the roll of the panorama, mirror of both
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run."""
+
+    name: str  # the default workdir is runs/<name>
+    task: str  # a task of vigor_jax.tasks.REGISTRY
+    seed: int = 0
+    epochs: int
+    data: DataConfig
+    rendered_city: RenderedCityConfig = RenderedCityConfig()
+    model: ModelConfig
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    batch: BatchConfig
+    evaluate_every_epochs: int = 1
+    eval_batch_size: int = 64
+    log_every_steps: int = 50
+    checkpoint_every_steps: int = 1000
+    checkpoints_to_keep: int = 3  # newest; the best by the task's selection metric is kept beside them
+    input_threads: int = 16  # decoding threads of each host
+
+
+def parse(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Config:
+    """Checks a config and freezes it.
+
+    Raises:
+      ConfigError: unknown or missing key, wrong type, or a value that cannot work; says which and what is allowed.
+    """
+    tree = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
+    _check_keys(Config, tree, prefix="config")
+    try:
+        parsed = dacite.from_dict(Config, tree, dacite.Config(strict=True, cast=[tuple]))
+    except dacite.DaciteError as error:
+        raise ConfigError(f"config: {error}") from error
+    _check_values(parsed)
+    return parsed
+
+
+def _check_keys(cls: type, tree: Mapping[str, Any], prefix: str) -> None:
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key, value in tree.items():
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, n=1)
+            hint = f" Did you mean {prefix}.{close[0]}?" if close else ""
+            raise ConfigError(f"{prefix}.{key} is not a config key.{hint} Allowed: {', '.join(sorted(fields))}.")
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{prefix}.{key} = {value!r}: expected a group of keys.")
+            _check_keys(hints[key], value, f"{prefix}.{key}")
+        else:
+            _check_choice(hints[key], value, f"{prefix}.{key}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in tree:
+            raise ConfigError(f"{prefix}.{name} is missing.")
+
+
+def _check_choice(hint: Any, value: Any, key: str) -> None:
+    """Names the allowed values of a Literal, which dacite's own message does not."""
+    values = [value]
+    if typing.get_origin(hint) is tuple:
+        hint, values = typing.get_args(hint)[0], list(value) if isinstance(value, tuple | list) else [value]
+    if typing.get_origin(hint) is Literal:
+        for item in values:
+            if item not in typing.get_args(hint):
+                raise ConfigError(f"{key} = {item!r}. Allowed: {', '.join(map(repr, typing.get_args(hint)))}.")
+
+
+def _check_values(config: Config) -> None:
+    def require(condition: bool, key: str, expectation: str) -> None:
+        if not condition:
+            value = config
+            for part in key.split("."):
+                value = getattr(value, part)
+            raise ConfigError(f"config.{key} = {value!r}: {expectation}.")
+
+    require(config.epochs >= 1, "epochs", "train for at least one epoch")
+    require(config.batch.size >= 2, "batch.size", "a triplet needs a negative, so at least 2")
+    require(config.eval_batch_size >= 1, "eval_batch_size", "must be positive")
+    require(config.evaluate_every_epochs >= 1, "evaluate_every_epochs", "must be positive")
+    require(config.log_every_steps >= 1, "log_every_steps", "must be positive")
+    require(config.checkpoint_every_steps >= 1, "checkpoint_every_steps", "must be positive")
+    require(config.checkpoints_to_keep >= 1, "checkpoints_to_keep", "must be positive")
+    require(config.input_threads >= 1, "input_threads", "must be positive")
+    require(bool(config.data.train_cities), "data.train_cities", "name at least one city")
+    require(bool(config.data.protocols), "data.protocols", "name at least one of same_area, cross_area")
+    if "cross_area" in config.data.protocols:
+        require(bool(config.data.test_cities), "data.test_cities", "the cross_area protocol needs an unseen city")
+        both = set(config.data.train_cities) & set(config.data.test_cities)
+        require(not both, "data.test_cities", f"{sorted(both)} also train, so they are not unseen")
+    require(
+        0 < config.data.validation_fraction < 0.5,
+        "data.validation_fraction",
+        "a share between 0 and 0.5; without it no checkpoint could be selected",
+    )
+    for key in ("data.aerial_size", "data.ground_size"):
+        size = getattr(config.data, key.split(".")[1])
+        # Five 2x2 pools between the image and SAFA's positions.
+        require(len(size) == 2 and all(s >= 32 for s in size), key, "(height, width) of at least 32 pixels")
+    require(config.model.width > 0, "model.width", "must be positive")
+    require(config.model.num_heads >= 1, "model.num_heads", "must be positive")
+    require(0 <= config.model.dropout < 1, "model.dropout", "a share in [0, 1)")
+    require(config.loss.alpha > 0, "loss.alpha", "must be positive")
+    require(config.optimizer.learning_rate > 0, "optimizer.learning_rate", "must be positive")
+    require(config.optimizer.decay_steps > 0, "optimizer.decay_steps", "must be positive")
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """A config as plain JSON-able data, for summary.json and the checkpoint's record."""
+    return dataclasses.asdict(config)

@@ -13,8 +13,10 @@ from typing import Any, Literal
 import dacite
 import ml_collections
 
+from vigor_jax.errors import UserError
 
-class ConfigError(ValueError):
+
+class ConfigError(UserError):
     """A config value that cannot work; the message names the key, the value and what is allowed."""
 
 

@@ -66,3 +66,7 @@ class Task(Protocol):
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, float]]:
         """What the epoch table prints: for each split (row) its columns, in printing order."""
         ...
+
+    def diagnose(self, metrics: dict[str, float]) -> str | None:
+        """A sentence for the log if the averaged training metrics of an interval show a known failure, else None."""
+        ...

@@ -1,0 +1,31 @@
+"""VIGOR, cross-area protocol: train in two cities, be tested in two unseen ones (CVPR 2021, section 5).
+
+    python main.py --config=configs/cross_area.py --config.data.root=/path/to/VIGOR \
+        --config.model.pretrained=/path/to/vgg16-397923af.pth
+
+Data: VIGOR; NewYork and Seattle train (51,520 panoramas), Chicago and SanFrancisco are tested (53,694 panoramas
+against 46,563 tiles). Everything else as in configs/same_area.py, also the variants.
+Hardware: one accelerator with 16 GB. Time: not measured.
+Expect (percent, published): SAFA top-1 8.2, top-5 19.6, top-1% 77.6, hit rate 8.9; Siamese-VGG 2.7, 8.2, 61.7,
+3.1. This is the honest protocol: same-area train and test share over 60 % of their positive tiles.
+
+A root that holds other cities is trained and tested on by naming them:
+    --config.data.train_cities="('NewYork','Seattle')" --config.data.test_cities="('Chicago',)"
+"""
+
+import ml_collections
+
+from configs import same_area
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    chosen = [part for part in variant.split(",") if part]
+    config = same_area.get_config(",".join(part for part in chosen if part != "rendered"))
+    config.name = "-".join(["cross_area", *chosen])
+    config.epochs = 11  # the authors stop earlier here: the unseen cities peak sooner
+    config.data.train_cities = ("NewYork", "Seattle")
+    config.data.test_cities = ("Chicago", "SanFrancisco")
+    config.data.protocols = ("cross_area",)
+    if "rendered" in chosen:
+        same_area.rendered(config)
+    return config

@@ -1,0 +1,72 @@
+"""A config that cannot work fails at once, naming the key and what is allowed."""
+
+import copy
+import dataclasses
+
+import pytest
+
+from vigor_jax import config as config_schema
+from vigor_jax.config import Config, ConfigError
+
+_VALID = {
+    "name": "test",
+    "task": "cross_view",
+    "epochs": 1,
+    "data": {"name": "rendered_city", "train_cities": ("A",), "test_cities": ("B",), "protocols": ("cross_area",)},
+    "model": {"aggregation": "safa"},
+    "batch": {"size": 4},
+}
+
+
+def _with(path: str, value: object) -> dict:
+    tree = copy.deepcopy(_VALID)
+    node = tree
+    *groups, key = path.split(".")
+    for group in groups:
+        node = node.setdefault(group, {})
+    node[key] = value
+    return tree
+
+
+def test_a_valid_tree_becomes_a_frozen_config_with_defaults():
+    parsed = config_schema.parse(_VALID)
+    assert isinstance(parsed, Config)
+    assert parsed.loss.alpha == 10.0
+    assert parsed.data.aerial_size == (320, 320)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        parsed.epochs = 2
+
+
+def test_lists_become_tuples():
+    assert config_schema.parse(_with("data.train_cities", ["A", "C"])).data.train_cities == ("A", "C")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "parts"),
+    [
+        ("batch.siez", 3, ["config.batch.siez", "Did you mean config.batch.size?"]),
+        ("model.aggregation", "gem", ["config.model.aggregation", "'gem'", "'safa'", "'fully_connected'"]),
+        ("data.protocols", ("same",), ["config.data.protocols", "'same_area'"]),
+        ("data.test_cities", ("A",), ["config.data.test_cities", "unseen"]),
+        ("data.test_cities", (), ["config.data.test_cities", "unseen city"]),
+        ("batch.size", 1, ["config.batch.size", "negative"]),
+        ("batch.size", "many", ["batch.size", "int"]),
+        ("data.validation_fraction", 0.0, ["config.data.validation_fraction"]),
+        ("data.aerial_size", (16, 16), ["config.data.aerial_size", "32"]),
+        ("epochs", 0, ["config.epochs", "0"]),
+        ("model", 3, ["config.model", "group"]),
+    ],
+)
+def test_an_impossible_value_names_its_key(path, value, parts):
+    with pytest.raises(ConfigError) as error:
+        config_schema.parse(_with(path, value))
+    for part in parts:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["name", "task", "epochs", "data", "model", "batch"])
+def test_a_missing_key_is_named(key):
+    tree = copy.deepcopy(_VALID)
+    del tree[key]
+    with pytest.raises(ConfigError, match=rf"config\.{key} is missing"):
+        config_schema.parse(tree)

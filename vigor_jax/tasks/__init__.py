@@ -1,0 +1,27 @@
+"""What can be trained: one file and one registry line each."""
+
+from collections.abc import Callable
+
+from vigor_jax.config import Config, ConfigError
+from vigor_jax.tasks.task import Task
+
+
+def _cross_view(config: Config) -> Task:
+    from vigor_jax.tasks.cross_view import CrossView
+
+    return CrossView(config)
+
+
+# Factories import their task on call, so that asking for one task never loads the libraries of another.
+REGISTRY: dict[str, Callable[[Config], Task]] = {"cross_view": _cross_view}
+
+
+def create(config: Config) -> Task:
+    """The task a config names.
+
+    Raises:
+      ConfigError: no task of that name.
+    """
+    if config.task not in REGISTRY:
+        raise ConfigError(f"config.task = {config.task!r}. Allowed: {', '.join(sorted(REGISTRY))}.")
+    return REGISTRY[config.task](config)

@@ -1,0 +1,7 @@
+"""Backbones, aggregations and heads as pure Linen modules, and the import of pretrained weights."""
+
+from vigor_jax.models.cross_view import CrossViewModel
+from vigor_jax.models.spatial_aware_aggregation import SpatialAwareAggregation
+from vigor_jax.models.vgg import VGG16
+
+__all__ = ["VGG16", "CrossViewModel", "SpatialAwareAggregation"]

@@ -1,0 +1,128 @@
+"""Two towers that embed aerial tiles and street panoramas in one space."""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from vigor_jax.models.descriptor import Centring, unit_norm
+from vigor_jax.models.fully_connected_aggregation import FullyConnectedAggregation
+from vigor_jax.models.preprocessing import preprocess
+from vigor_jax.models.spatial_aware_aggregation import SpatialAwareAggregation
+from vigor_jax.models.vgg import VGG16, max_pool_2x2
+
+
+class CrossViewModel(nn.Module):
+    """SAFA or Siamese-VGG on two VGG-16 towers that share no weights (VIGOR, CVPR 2021).
+
+    Images are uint8 RGB [B, H, W, 3] of any size; each view keeps the size it was initialised with under "safa".
+    The way of an image is `describe_*` (tower and aggregation -> [B, D], what an offset head reads) and then
+    `embed_*` (centring, unit norm); `encode_*` is both. All of them return float32.
+
+    Under a mapped axis pass its name as `axis_name`; only centring uses it. Dropout draws from the "dropout"
+    generator: fold the device's index into its key, or all devices drop the same features.
+
+    Attributes:
+      aggregation: "safa", or "fully_connected" (Siamese-VGG; its head is shared by the towers).
+      width: multiplies every channel count of VGG-16.
+      num_heads: of SAFA.
+      descriptor_dim: of the fully connected head; SAFA's is num_heads * 512 * width.
+      dropout: of the fully connected head.
+      centre_descriptor: subtract a mean descriptor before normalising; see `Centring`.
+      dtype: of the towers' computation.
+      preprocessing: a name of `preprocessing.PREPROCESSINGS`.
+      final_pool: the 2x2 max pool between conv5_3 and SAFA, as published. Without it SAFA sees four times the
+        positions: finer placement, and 16 times its parameters, which only small images can afford
+        (80x80: 3x3 positions with it, 5x5 without; 320x320: 10x10 and 20x20).
+      aggregation_std: of the truncated normal that the aggregation's kernels start from.
+    """
+
+    aggregation: Literal["safa", "fully_connected"]
+    width: float = 1.0
+    num_heads: int = 8
+    descriptor_dim: int = 4096
+    dropout: float = 0.2
+    centre_descriptor: bool = False
+    dtype: Any = jnp.float32
+    preprocessing: str = "torchvision"
+    final_pool: bool = True
+    aggregation_std: float = 0.005
+
+    def setup(self) -> None:
+        """Two towers; two SAFA aggregations or one shared fully connected one; centring."""
+        self.aerial_tower = VGG16(self.width, self.dtype)
+        self.ground_tower = VGG16(self.width, self.dtype)
+        if self.aggregation == "safa":
+            self.aerial_aggregation = SpatialAwareAggregation(self.num_heads, self.aggregation_std, self.dtype)
+            self.ground_aggregation = SpatialAwareAggregation(self.num_heads, self.aggregation_std, self.dtype)
+        elif self.aggregation == "fully_connected":
+            self.shared_aggregation = FullyConnectedAggregation(self.descriptor_dim, self.dropout, self.aggregation_std)
+        else:
+            raise ValueError(f"aggregation {self.aggregation!r}. Allowed: fully_connected, safa.")
+        if self.centre_descriptor:
+            self.aerial_centring = Centring()
+            self.ground_centring = Centring()
+
+    def __call__(
+        self,
+        aerial: UInt8[Array, "batch aerial_height aerial_width 3"],
+        ground: UInt8[Array, "batch ground_height ground_width 3"],
+        *,
+        train: bool,
+        axis_name: str | None = None,
+    ) -> tuple[Float[Array, "batch dim"], Float[Array, "batch dim"]]:
+        """Unit embeddings (aerial, ground), each [B, D]; initialises every parameter."""
+        return (
+            self.encode_aerial(aerial, train=train, axis_name=axis_name),
+            self.encode_ground(ground, train=train, axis_name=axis_name),
+        )
+
+    def encode_aerial(
+        self, images: UInt8[Array, "batch height width 3"], *, train: bool = False, axis_name: str | None = None
+    ) -> Float[Array, "batch dim"]:
+        """Unit embeddings of aerial tiles."""
+        return self.embed_aerial(self.describe_aerial(images, train=train), train=train, axis_name=axis_name)
+
+    def encode_ground(
+        self, images: UInt8[Array, "batch height width 3"], *, train: bool = False, axis_name: str | None = None
+    ) -> Float[Array, "batch dim"]:
+        """Unit embeddings of street panoramas."""
+        return self.embed_ground(self.describe_ground(images, train=train), train=train, axis_name=axis_name)
+
+    def describe_aerial(
+        self, images: UInt8[Array, "batch height width 3"], *, train: bool = False
+    ) -> Float[Array, "batch dim"]:
+        """Descriptors of aerial tiles before centring and normalisation."""
+        features = self.aerial_tower(preprocess(images, self.preprocessing))
+        if self.aggregation == "safa":
+            return self.aerial_aggregation(self._pooled(features))
+        return self.shared_aggregation(features, train=train)
+
+    def describe_ground(
+        self, images: UInt8[Array, "batch height width 3"], *, train: bool = False
+    ) -> Float[Array, "batch dim"]:
+        """Descriptors of street panoramas before centring and normalisation."""
+        features = self.ground_tower(preprocess(images, self.preprocessing))
+        if self.aggregation == "safa":
+            return self.ground_aggregation(self._pooled(features))
+        return self.shared_aggregation(features, train=train)
+
+    def embed_aerial(
+        self, descriptor: Float[Array, "batch dim"], *, train: bool = False, axis_name: str | None = None
+    ) -> Float[Array, "batch dim"]:
+        """Unit embeddings from the descriptors of aerial tiles."""
+        if self.centre_descriptor:
+            descriptor = self.aerial_centring(descriptor, train=train, axis_name=axis_name)
+        return unit_norm(descriptor)
+
+    def embed_ground(
+        self, descriptor: Float[Array, "batch dim"], *, train: bool = False, axis_name: str | None = None
+    ) -> Float[Array, "batch dim"]:
+        """Unit embeddings from the descriptors of street panoramas."""
+        if self.centre_descriptor:
+            descriptor = self.ground_centring(descriptor, train=train, axis_name=axis_name)
+        return unit_norm(descriptor)
+
+    def _pooled(self, features: Float[Array, "batch rows columns channels"]) -> Float[Array, "batch h w channels"]:
+        return max_pool_2x2(features) if self.final_pool else features

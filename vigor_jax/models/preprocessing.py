@@ -1,0 +1,41 @@
+"""The pixel statistics that pretrained weights expect, applied to uint8 images on the device."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """`(pixels - mean) / std` per channel, after an optional reversal of RGB to BGR; mean and std in 0..255."""
+
+    bgr: bool
+    mean: tuple[float, float, float]  # in the channel order of the output
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+PREPROCESSINGS = {
+    # VIGOR's data loader: Caffe's ImageNet means with red rounded to 123.6.
+    "vigor": Preprocessing(bgr=True, mean=(103.939, 116.779, 123.6)),
+    # keras.applications' "caffe" mode, for which the Oxford weights were converted.
+    "keras": Preprocessing(bgr=True, mean=(103.939, 116.779, 123.68)),
+    "torchvision": Preprocessing(
+        bgr=False,
+        mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+        std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+    ),
+}
+
+
+def preprocess(images: UInt8[Array, "batch height width 3"], name: str) -> Float[Array, "batch height width 3"]:
+    """RGB images as the named weights expect them: [B, H, W, 3] uint8 -> float32.
+
+    Raises:
+      ValueError: `name` is not one of PREPROCESSINGS.
+    """
+    if name not in PREPROCESSINGS:
+        raise ValueError(f"preprocessing {name!r}. Allowed: {', '.join(sorted(PREPROCESSINGS))}.")
+    statistics = PREPROCESSINGS[name]
+    pixels = images[..., ::-1] if statistics.bgr else images
+    return (pixels.astype(jnp.float32) - jnp.asarray(statistics.mean)) / jnp.asarray(statistics.std)

@@ -1,0 +1,67 @@
+"""Spatial-aware feature aggregation (SAFA): positions weighted by learnt attention, several heads side by side."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class SpatialAwareAggregation(nn.Module):
+    """Spatial-aware position embedding of Shi et al. (NeurIPS 2019) as VIGOR's authors use it.
+
+    Each head maps the strongest response of every position through two linear layers (P -> P//2 -> P, no
+    nonlinearity between) to one weight a position; the descriptor is the weighted sum of the features.
+
+    [B, H, W, C] -> [B, num_heads * C] float32, head-major, not normalised. P = H * W positions in row-major order.
+    The parameters depend on P, so a module serves one image size. P of at least 2 is needed.
+
+    Attributes:
+      num_heads: M, attention heads.
+      kernel_std: of the truncated normal that both kernels start from. The authors' 0.005 leaves all heads nearly
+        alike: fine from pretrained features, prone to collapse from random ones; about P ** -0.5 keeps them apart.
+      dtype: of the features in the weighted sum; attention and descriptor are float32.
+    """
+
+    num_heads: int
+    kernel_std: float = 0.005
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Float[Array, "batch height width channels"]) -> Float[Array, "batch descriptor"]:
+        """Descriptors; the attention [B, P, M] is sown as an intermediate.
+
+        Raises:
+          ValueError: fewer than two positions.
+        """
+        batch, height, width, channels = features.shape
+        positions = height * width
+        if positions < 2:
+            raise ValueError(
+                f"spatial-aware aggregation of {height} x {width} positions: at least 2 are needed. Use larger images "
+                "or leave out the last pool (final_pool=False)."
+            )
+        hidden, heads = positions // 2, self.num_heads
+        kernel_init = nn.initializers.truncated_normal(self.kernel_std)
+        bias_init = nn.initializers.constant(0.1)
+        kernel_in = self.param("kernel_in", kernel_init, (positions, hidden, heads), jnp.float32)
+        bias_in = self.param("bias_in", bias_init, (hidden, heads), jnp.float32)
+        kernel_out = self.param("kernel_out", kernel_init, (hidden, positions, heads), jnp.float32)
+        bias_out = self.param("bias_out", bias_init, (positions, heads), jnp.float32)
+
+        features = features.reshape(batch, positions, channels)
+        strongest = features.max(axis=-1).astype(jnp.float32)
+        # A thousandth of the convolutions' work, so full precision costs nothing.
+        highest = jax.lax.Precision.HIGHEST
+        between = jnp.einsum("bp,pqm->bqm", strongest, kernel_in, precision=highest) + bias_in
+        attention = jnp.einsum("bqm,qpm->bpm", between, kernel_out, precision=highest) + bias_out
+        self.sow("intermediates", "attention", attention)
+        descriptor = jnp.einsum(
+            "bpc,bpm->bmc",
+            features.astype(self.dtype),
+            attention.astype(self.dtype),
+            precision=highest if self.dtype == jnp.float32 else None,
+            preferred_element_type=jnp.float32,
+        )
+        return descriptor.reshape(batch, heads * channels)

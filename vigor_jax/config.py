@@ -59,6 +59,8 @@ class ModelConfig:
     descriptor_dim: int = 4096  # of the fully connected head; SAFA's is num_heads * channels
     dropout: float = 0.2
     centre_descriptor: bool = False  # subtract a running mean before normalising
+    final_pool: bool = True  # the 2x2 pool before SAFA; without it four times the positions
+    aggregation_std: float = 0.005  # of the aggregation's first weights; random towers want them larger
     dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
     pretrained: str = ""  # a VGG-16 weight file; empty: random initialisation
 
@@ -191,6 +193,7 @@ def _check_values(config: Config) -> None:
         require(len(size) == 2 and all(s >= 32 for s in size), key, "(height, width) of at least 32 pixels")
     require(config.model.width > 0, "model.width", "must be positive")
     require(config.model.num_heads >= 1, "model.num_heads", "must be positive")
+    require(config.model.aggregation_std > 0, "model.aggregation_std", "must be positive")
     require(0 <= config.model.dropout < 1, "model.dropout", "a share in [0, 1)")
     require(config.loss.alpha > 0, "loss.alpha", "must be positive")
     require(config.optimizer.learning_rate > 0, "optimizer.learning_rate", "must be positive")

@@ -63,8 +63,8 @@ class Task(Protocol):
         """Metrics as `{"<split>/<metric>": value}`, every split including the selection split."""
         ...
 
-    def table(self, metrics: dict[str, float]) -> dict[str, dict[str, float]]:
-        """What the epoch table prints: for each split (row) its columns, in printing order."""
+    def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
+        """What the epoch table prints of `evaluate`'s result: for each split (a row) its columns, in printing order."""
         ...
 
     def diagnose(self, metrics: dict[str, float]) -> str | None:

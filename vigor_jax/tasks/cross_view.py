@@ -1,9 +1,7 @@
 """Cross-view geo-localization as a task: street panoramas and the aerial tiles that contain them (VIGOR)."""
 
-import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp

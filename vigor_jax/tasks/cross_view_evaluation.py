@@ -1,5 +1,6 @@
 """Evaluation of a cross-view model: embed every tile and panorama once, rank each split exactly."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -140,13 +141,17 @@ def _row(split: str, metrics: dict[str, float]) -> dict[str, str]:
     }
 
 
+@functools.partial(jax.jit, static_argnames="sharding")
 def _concatenate(parts: list[jax.Array], sharding: NamedSharding) -> jax.Array:
-    return jax.jit(lambda parts: jnp.concatenate(parts), out_shardings=sharding)(parts)
+    return jax.lax.with_sharding_constraint(jnp.concatenate(parts), sharding)
+
+
+@functools.partial(jax.jit, static_argnames="sharding")
+def _take(embeddings: jax.Array, rows: jax.Array, sharding: NamedSharding) -> jax.Array:
+    return jax.lax.with_sharding_constraint(embeddings[rows], sharding)
 
 
 def _select(embeddings: jax.Array, rows: Int[np.ndarray, "rows"], mesh: Mesh) -> jax.Array:
     """Rows of sharded embeddings, again over the devices, padded to a multiple of them."""
     rows = np.concatenate([rows, np.zeros(-len(rows) % mesh.size, rows.dtype)])
-    return jax.jit(jnp.take, static_argnames="axis", out_shardings=NamedSharding(mesh, P("data")))(
-        embeddings, rows, axis=0
-    )
+    return _take(embeddings, rows, NamedSharding(mesh, P("data")))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ class LossOutput:
     metrics: dict[str, jax.Array]  # scalars to log
 
 
+@runtime_checkable
 class Task(Protocol):
     """A model, a batch plan, a loss and an evaluation.
 

@@ -1,0 +1,123 @@
+"""A task small enough to check by hand: two linear towers on random bytes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vigor_jax.tasks.task import LossOutput
+
+ALPHA = 5.0
+
+
+def unit(rows):
+    return rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@dataclasses.dataclass
+class ToyTask:
+    """Ground [batch, 6] and aerial [batch, 5] bytes, embedded in 4 dimensions by one matrix each."""
+
+    batch_size: int = 8
+    steps_per_epoch: int = 4
+    seed: int = 0
+    width: int = 4
+    nonfinite_batch: int = -1  # this batch asks for an infinite loss
+    selection_metric: str = "validation/top1"
+    fingerprint: dict = dataclasses.field(default_factory=lambda: {"data": "toy"})
+    scores: list = dataclasses.field(default_factory=list)  # what each evaluation finds; then 0.5
+    evaluated_steps: list = dataclasses.field(default_factory=list)
+
+    def init(self, key):
+        ground, aerial = jax.random.split(key)
+        params = {
+            "ground": jax.random.normal(ground, (6, self.width)),
+            "aerial": jax.random.normal(aerial, (5, self.width)),
+        }
+        return {"params": params, "statistics": {"mean": jnp.zeros(self.width), "batches": jnp.zeros(())}}
+
+    def batch(self, step):
+        random = np.random.default_rng((self.seed, step))
+        poison = np.uint8(255 if step == self.nonfinite_batch else 0)
+        return {
+            "ground": random.integers(256, size=(self.batch_size, 6), dtype=np.uint8),
+            "aerial": random.integers(256, size=(self.batch_size, 5), dtype=np.uint8),
+            "poison": np.full(self.batch_size, poison),
+        }
+
+    def batches(self, first_step):
+        step = first_step
+        while True:
+            yield self.batch(step)
+            step += 1
+
+    def loss(self, variables, batch, key, *, axis_name):
+        params, statistics = variables["params"], variables["statistics"]
+        ground = unit((batch["ground"] / 255.0 - 0.5) @ params["ground"])
+        aerial = unit((batch["aerial"] / 255.0 - 0.5) @ params["aerial"])
+        # Something random in every step, so that a resume with the wrong key is noticed.
+        ground = ground * (1 + 0.01 * jax.random.normal(key, (self.width,)))
+        every_ground = jax.lax.all_gather(ground, axis_name, tiled=True)
+        every_aerial = jax.lax.all_gather(aerial, axis_name, tiled=True)
+        count = len(every_ground)
+        first = jax.lax.axis_index(axis_name) * len(ground)
+        mine = first + jnp.arange(len(ground))
+        positive = jnp.sum(ground * aerial, axis=1, keepdims=True)
+        others = jnp.arange(count)[None] != mine[:, None]
+        share = sum(
+            jnp.sum(jnp.where(others, jax.nn.softplus(ALPHA * (scores - positive)), 0.0))
+            for scores in (ground @ every_aerial.T, aerial @ every_ground.T)
+        )
+        loss = jax.lax.psum(share, axis_name) / (2 * count * (count - 1))
+        poisoned = jax.lax.psum(jnp.sum(batch["poison"].astype(jnp.float32)), axis_name) > 0
+        loss = jnp.where(poisoned, jnp.inf, loss)
+        statistics = {
+            "mean": 0.9 * statistics["mean"] + 0.1 * jax.lax.pmean(ground.mean(0), axis_name),
+            "batches": statistics["batches"] + 1,
+        }
+        metrics = {"positive_similarity": jax.lax.pmean(positive.mean(), axis_name)}
+        return loss, LossOutput({"statistics": statistics}, metrics)
+
+    def evaluate(self, variables, mesh):
+        step = int(variables["statistics"]["batches"])
+        score = self.scores[len(self.evaluated_steps)] if len(self.evaluated_steps) < len(self.scores) else 0.5
+        self.evaluated_steps.append(step)
+        return {"validation/top1": score, "same_area/top1": score / 2, "same_area/gallery": 100}
+
+    def table(self, metrics):
+        return {
+            "validation": {"top-1": metrics["validation/top1"]},
+            "same_area": {"top-1": metrics["same_area/top1"], "gallery": metrics["same_area/gallery"]},
+        }
+
+    def diagnose(self, metrics):
+        return "the toy has collapsed" if metrics["loss"] < 0 else None
+
+
+@pytest.fixture
+def toy_task():
+    """The class; tests choose the sizes."""
+    return ToyTask
+
+
+def toy_loss_by_loops(params, batch, noise):
+    """The toy's loss, triplet by triplet."""
+    ground = unit((batch["ground"] / 255.0 - 0.5) @ params["ground"]) * (1 + 0.01 * noise)
+    aerial = unit((batch["aerial"] / 255.0 - 0.5) @ params["aerial"])
+    terms = []
+    for i in range(len(ground)):
+        positive = jnp.dot(ground[i], aerial[i])
+        for j in range(len(ground)):
+            if j != i:
+                terms.append(jnp.log1p(jnp.exp(ALPHA * (jnp.dot(ground[i], aerial[j]) - positive))))
+                terms.append(jnp.log1p(jnp.exp(ALPHA * (jnp.dot(ground[j], aerial[i]) - positive))))
+    assert len(terms) == 2 * len(ground) * (len(ground) - 1)
+    return sum(terms) / len(terms)
+
+
+@pytest.fixture
+def loop_loss():
+    """`(params, batch, noise) -> loss` of the toy, by explicit loops over the triplets."""
+    return toy_loss_by_loops

@@ -1,0 +1,105 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from vigor_jax.tasks.task import LossOutput
+from vigor_jax.train import mesh as meshes
+from vigor_jax.train import state as states
+from vigor_jax.train import step as steps
+
+
+def on(mesh, batch):
+    return jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+
+
+def one_step(task, devices, optimizer, batch=0):
+    mesh = meshes.data_mesh(jax.devices()[:devices])
+    state = states.create(task, optimizer, 7, mesh)
+    before = jax.device_get(state)
+    step = steps.make(task, optimizer, lambda step: 0.5 + step, 7, mesh)
+    return before, step(state, on(mesh, task.batch(batch)))
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_loss_and_gradient_equal_loops_over_triplets(toy_task, loop_loss, devices):
+    """Plain descent by 1 shows the gradient itself; Adam would hide a wrong scale."""
+    task = toy_task()
+    before, (state, metrics, _) = one_step(task, devices, optax.sgd(1.0))
+    noise = jax.random.normal(states.step_key(7, jnp.int32(0)), (4,))
+    loss, gradient = jax.value_and_grad(loop_loss)(before.params, task.batch(0), noise)
+    taken = jax.tree.map(lambda old, new: old - np.asarray(new), before.params, state.params)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6, rtol=1e-5), taken, gradient)
+    np.testing.assert_allclose(metrics["grad_norm"], optax.global_norm(gradient), rtol=1e-5)
+
+
+def test_metrics_and_counters(toy_task):
+    before, (state, metrics, broken) = one_step(toy_task(), 2, optax.adam(1e-3))
+    assert set(metrics) == {"loss", "grad_norm", "learning_rate", "positive_similarity"}
+    assert metrics["learning_rate"] == 0.5
+    assert all(value.dtype == jnp.float32 and value.shape == () for value in metrics.values())
+    assert (int(before.step), int(state.step), int(broken)) == (0, 1, -1)
+    assert float(state.model_state["statistics"]["batches"]) == 1
+
+
+def test_state_is_donated_and_replicated_and_the_batch_kept(toy_task):
+    task, optimizer = toy_task(), optax.adam(1e-3)
+    mesh = meshes.data_mesh(jax.devices()[:2])
+    state, batch = states.create(task, optimizer, 0, mesh), on(mesh, task.batch(0))
+    step = steps.make(task, optimizer, lambda step: 1.0, 0, mesh)
+    after, _, broken = step(state, batch)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+    assert not any(leaf.is_deleted() for leaf in batch.values())
+    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(after))
+    step(after, batch)
+    assert int(broken) == -1  # readable after the state it came with is gone
+
+
+def test_first_nonfinite_step_is_remembered(toy_task):
+    task, optimizer = toy_task(nonfinite_batch=1), optax.adam(1e-3)
+    mesh = meshes.data_mesh(jax.devices()[:2])
+    state = states.create(task, optimizer, 0, mesh)
+    step = steps.make(task, optimizer, lambda step: 1.0, 0, mesh)
+    seen = []
+    for t in range(4):
+        state, _, broken = step(state, on(mesh, task.batch(t)))
+        seen.append(int(broken))
+    assert seen == [-1, 2, 2, 2]
+
+
+def test_nonfinite_model_state_counts(toy_task):
+    class Overflowing(toy_task):
+        def loss(self, variables, batch, key, *, axis_name):
+            loss, output = super().loss(variables, batch, key, axis_name=axis_name)
+            output.model_state["statistics"]["mean"] += jnp.inf
+            return loss, output
+
+    _, (_, metrics, broken) = one_step(Overflowing(), 2, optax.sgd(1.0))
+    assert np.isfinite(metrics["loss"])
+    assert int(broken) == 1
+
+
+def test_a_loss_of_one_device_only_is_refused(toy_task):
+    class Local(toy_task):
+        def loss(self, variables, batch, key, *, axis_name):
+            return jnp.mean(batch["ground"] @ variables["params"]["ground"]), LossOutput({}, {})
+
+    with pytest.raises(ValueError, match="out_specs"):
+        one_step(Local(), 2, optax.sgd(1.0))
+
+
+def test_state_is_the_same_on_any_number_of_devices(toy_task):
+    def made(devices):
+        mesh = meshes.data_mesh(jax.devices()[:devices])
+        return jax.device_get(states.create(toy_task(), optax.adam(1e-3), 3, mesh))
+
+    jax.tree.map(np.testing.assert_array_equal, made(1), made(8))
+
+
+def test_keys_of_steps_and_seeds_differ():
+    keys = [states.step_key(seed, jnp.int32(t)) for seed in (0, 1) for t in range(3)]
+    data = {tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys}
+    assert len(data) == 6

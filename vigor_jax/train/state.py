@@ -1,0 +1,76 @@
+"""Everything that decides the next step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax.sharding import Mesh
+
+from vigor_jax.tasks.task import Task, Variables
+from vigor_jax.train.mesh import replicated
+
+_INIT = 0  # folded into the seed's key; steps fold 1 + step
+
+
+@struct.dataclass
+class TrainState:
+    """What a checkpoint holds and a step updates; replicated over the devices.
+
+    Attributes:
+      step: int32 scalar, updates done so far; also the index of the next batch.
+      params: what the optimiser changes.
+      model_state: the model's mutable collections (running statistics), without "params".
+      opt_state: of the optax transformation.
+      first_nonfinite_step: int32 scalar, the first update (counted from 1) whose loss, gradient or model state was
+        not finite; -1 while there was none. Kept on the device, so that no step waits for the host to look.
+    """
+
+    # Any, as the same tree also holds shapes, shardings or host arrays in place of the device arrays.
+    step: Any
+    params: Any
+    model_state: Any
+    opt_state: Any
+    first_nonfinite_step: Any
+
+    @property
+    def variables(self) -> Variables:
+        """The Flax variables that a task's loss and evaluation take."""
+        return {"params": self.params, **self.model_state}
+
+
+def create(task: Task, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh) -> TrainState:
+    """A fresh state, made on the devices; the same for the same seed on any number of them."""
+    return _initialiser(task, optimizer, seed, mesh)()
+
+
+def abstract(task: Task, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh) -> TrainState:
+    """Shapes, types and shardings of `create`'s result, without making it: what a checkpoint is restored into."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)),
+        jax.eval_shape(_initialiser(task, optimizer, seed, mesh)),
+    )
+
+
+def step_key(seed: int, step: jax.Array) -> jax.Array:
+    """The random key of the update that follows `step` updates."""
+    return jax.random.fold_in(jax.random.key(seed), 1 + step)
+
+
+def _initialiser(
+    task: Task, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh
+) -> Callable[[], TrainState]:
+    def init() -> TrainState:
+        model_state = dict(task.init(jax.random.fold_in(jax.random.key(seed), _INIT)))
+        params = model_state.pop("params")
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            model_state=model_state,
+            opt_state=optimizer.init(params),
+            first_nonfinite_step=jnp.full((), -1, jnp.int32),
+        )
+
+    return jax.jit(init, out_shardings=replicated(mesh))

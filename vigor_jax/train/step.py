@@ -1,0 +1,58 @@
+"""One update of the parameters, mapped over the devices."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, PartitionSpec
+
+from vigor_jax.tasks.task import Task, Variables
+from vigor_jax.train.mesh import AXIS, pmap
+from vigor_jax.train.state import TrainState, step_key
+
+Metrics = dict[str, jax.Array]
+Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics, jax.Array]]
+
+
+def make(task: Task, optimizer: optax.GradientTransformation, schedule: optax.Schedule, seed: int, mesh: Mesh) -> Step:
+    """Compiles `(state, batch) -> (new state, metrics, first non-finite step)`; nothing in it waits for the host.
+
+    The state is donated: the one passed in is gone. The batch is sharded by rows over the mesh and kept. Metrics are
+    float32 scalars on the devices: the task's, and `loss`, `grad_norm` (global L2 norm), `learning_rate`. The last
+    result is `TrainState.first_nonfinite_step`, which the host may read after the state was donated onwards.
+    """
+
+    def step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics, jax.Array]:
+        key = step_key(seed, state.step)
+
+        def loss_of(params: Variables) -> tuple[jax.Array, tuple[Variables, Metrics]]:
+            loss, output = task.loss({"params": params, **state.model_state}, batch, key, axis_name=AXIS)
+            return loss, (output.model_state, output.metrics)
+
+        # The parameters are replicated and the loss is the global batch's, so the gradient arrives already summed
+        # over the devices (see mesh.pmap); reducing it again would scale it by their number. A task that returned
+        # its device's share as the loss is refused, for `metrics` below must be provably the same on all devices.
+        (loss, (model_state, metrics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        grad_norm = optax.global_norm(gradient)
+        done = state.step + 1
+        broken = (state.first_nonfinite_step < 0) & ~_all_finite((loss, grad_norm, model_state))
+        state = TrainState(
+            step=done,
+            params=optax.apply_updates(state.params, updates),
+            model_state=model_state,
+            opt_state=opt_state,
+            first_nonfinite_step=jnp.where(broken, done, state.first_nonfinite_step),
+        )
+        metrics = metrics | {"loss": loss, "grad_norm": grad_norm, "learning_rate": schedule(done - 1)}
+        metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+        return state, metrics, state.first_nonfinite_step
+
+    replicated, rows = PartitionSpec(), PartitionSpec(AXIS)
+    return pmap(step, mesh, (replicated, rows), replicated, donate_argnums=0)
+
+
+def _all_finite(tree) -> jax.Array:
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))

@@ -1,0 +1,217 @@
+"""The TFDS builder every cross-view data set derives from, and reading what it prepared.
+
+One builder prepares one city, so that a city is prepared once whatever protocols it takes part in, and an
+interruption costs one city. Images are resized once and written as JPEG in the order of the city's tables, which lie
+beside the records. TFDS writes into a folder of another name and renames it at the end: what is there is complete.
+"""
+
+import abc
+import bisect
+import dataclasses
+import functools
+import hashlib
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, SupportsIndex
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from tqdm import tqdm
+
+from vigor_jax.datasets import image_codec
+from vigor_jax.datasets.city_table import CityTable
+from vigor_jax.datasets.cross_view import CrossViewData, EncodedImages, Panoramas, Tiles
+from vigor_jax.datasets.ordered_pool import map_in_order
+
+View = Literal["aerial", "ground"]
+VIEWS: tuple[View, ...] = ("aerial", "ground")
+TABLES_FILE = "tables.npz"
+_IMAGES_PER_SHARD = 1024  # TFDS holds one shard in memory while writing it
+
+
+@dataclasses.dataclass(kw_only=True)
+class CityConfig(tfds.core.BuilderConfig):
+    """One city, prepared one way. Everything that decides the prepared bytes must be told apart by the name."""
+
+    city: str
+    aerial_size: tuple[int, int]  # height, width in pixels
+    ground_size: tuple[int, int]
+
+
+def size_name(config_sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:
+    """How the two image sizes appear in a config's name, e.g. 320x320-320x640."""
+    return "-".join(f"{height}x{width}" for height, width in config_sizes)
+
+
+# Not GeneratorBasedBuilder: it needs TensorFlow as soon as a split exceeds 1 GB.
+class CrossViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """Prepares one city with the splits `aerial` (row i is tile i) and `ground` (row i is panorama i)."""
+
+    # Counts changes of the preparation itself (codec, resize, quality), which make prepared data stale.
+    VERSION = tfds.core.Version("1.0.0")
+    builder_config: CityConfig
+
+    @abc.abstractmethod
+    def make_table(self) -> CityTable:
+        """The city's tables, in the order of the records."""
+
+    @abc.abstractmethod
+    def pictures(self, view: View, table: CityTable) -> Iterable[Callable[[], image_codec.Image]]:
+        """For each row of a view, in order, a function that makes its picture; called on another thread."""
+
+    def table(self) -> CityTable:
+        """The prepared tables."""
+        return CityTable.read(self.data_path / TABLES_FILE)
+
+    def prepare(self) -> None:
+        """Prepares the city unless that is done.
+
+        Raises:
+          UserError: of the data set, e.g. `ImageError` for a truncated file.
+        """
+        if self.data_path.exists():
+            return
+        leftovers = sorted(str(path) for path in self.data_path.parent.glob(f"{self.data_path.name}.incomplete*"))
+        if leftovers:
+            logging.warning("an interrupted preparation left %s; nothing reads it, delete it", ", ".join(leftovers))
+        logging.info("preparing %s in %s", self.builder_config.city, self.data_path)
+        try:
+            self.download_and_prepare(file_format="array_record")
+        except OSError:
+            # Another process finished the same city first, and a folder cannot be renamed onto its.
+            if not self.data_path.exists():
+                raise
+
+    def images(self, view: View) -> EncodedImages:
+        """The prepared JPEG files of a view; random access from any thread."""
+        return _Records(self.as_data_source(split=view, decoders={"image": tfds.decode.SkipDecoding()}))
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        image = tfds.features.Image(shape=(None, None, 3), dtype=np.uint8, encoding_format="jpeg")
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"Aerial tiles and street panoramas; tables in {TABLES_FILE}.",
+            features=tfds.features.FeaturesDict({"image": image}),
+            disable_shuffling=True,
+        )
+
+    def _shard_iterators_per_split(self, dl_manager: Any) -> Mapping[str, Sequence[Callable[[], Iterator[Any]]]]:
+        del dl_manager  # nothing is downloaded
+        table = self.make_table()
+        table.save(self.data_path / TABLES_FILE)
+        return {"aerial": self._shards("aerial", table), "ground": self._shards("ground", table)}
+
+    # What TFDS would tell the user: that a config of our own making is not on its list, and sizes of a download.
+    def _create_builder_config(self, builder_config: CityConfig, *args: Any, **kwargs: Any) -> CityConfig:
+        return builder_config
+
+    def _log_download_bytes(self) -> None:
+        pass
+
+    def _log_download_done(self) -> None:
+        pass
+
+    def _shards(self, view: View, table: CityTable) -> list[Callable[[], Iterator[Any]]]:
+        """One generator a shard, all drawing from one stream, so that the pool of threads never runs dry between."""
+        rows = len(table.tile_lat if view == "aerial" else table.panorama_lat)
+        ends = np.linspace(0, rows, -(-rows // _IMAGES_PER_SHARD) + 1).round().astype(int)
+        stream = self._examples(view, table, rows)
+        shards = [functools.partial(itertools.islice, stream, int(n)) for n in np.diff(ends)[:-1]]
+        return [*shards, functools.partial(iter, stream)]  # the last one runs the stream to its end
+
+    def _examples(self, view: View, table: CityTable, rows: int) -> Iterator[tuple[int, dict[str, bytes]]]:
+        size = self.builder_config.aerial_size if view == "aerial" else self.builder_config.ground_size
+
+        def encode(make: Callable[[], image_codec.Image]) -> bytes:
+            return image_codec.encode_jpeg(image_codec.resize(make(), size))
+
+        done = -1
+        with tqdm(
+            total=rows,
+            desc=f"Preparing {self.builder_config.city}, {view} images",
+            unit="image",
+            mininterval=0.2 if sys.stderr.isatty() else 30,  # a log file gets a line now and then
+        ) as bar:
+            for done, data in enumerate(map_in_order(encode, self.pictures(view, table))):
+                yield done, {"image": data}
+                bar.update()
+        if done + 1 != rows:
+            raise RuntimeError(f"{self.builder_config.name}: {done + 1} {view} pictures for {rows} rows")
+
+
+def load(builders: Sequence[CrossViewBuilder], name: str) -> CrossViewData:
+    """Prepares the cities that are not yet, and reads all of them as one data set.
+
+    Args:
+      builders: one a city; their order is that of `CrossViewData.cities`, tiles and panoramas.
+      name: of the data set.
+    """
+    for builder in builders:
+        builder.prepare()
+    tables = [builder.table() for builder in builders]
+    tile_counts = [len(table.tile_lat) for table in tables]
+    panorama_counts = [len(table.panorama_lat) for table in tables]
+    first_tile = np.cumsum([0, *tile_counts[:-1]])
+    cities = np.arange(len(tables))
+    fingerprint = hashlib.sha256()
+    for builder, table in zip(builders, tables, strict=True):
+        fingerprint.update(f"{name}/{builder.builder_config.name}/{builder.version} {table.digest()}\n".encode())
+
+    def joined(key: str) -> np.ndarray:
+        return np.concatenate([getattr(table, key) for table in tables])
+
+    return CrossViewData(
+        name=name,
+        cities=tuple(builder.builder_config.city for builder in builders),
+        tiles=Tiles(
+            names=tuple(itertools.chain.from_iterable(table.tile_names for table in tables)),
+            lat=joined("tile_lat"),
+            lon=joined("tile_lon"),
+            city=np.repeat(cities, tile_counts).astype(np.int32),
+        ),
+        panoramas=Panoramas(
+            names=tuple(itertools.chain.from_iterable(table.panorama_names for table in tables)),
+            lat=joined("panorama_lat"),
+            lon=joined("panorama_lon"),
+            city=np.repeat(cities, panorama_counts).astype(np.int32),
+            references=(joined("references") + np.repeat(first_tile, panorama_counts)[:, None]).astype(np.int32),
+            offset_px=joined("offset_px"),
+            same_area_test=joined("same_area_test"),
+        ),
+        aerial=_Joined([builder.images("aerial") for builder in builders]),
+        ground=_Joined([builder.images("ground") for builder in builders]),
+        fingerprint=fingerprint.hexdigest(),
+    )
+
+
+class _Records:
+    """The encoded images of one split."""
+
+    def __init__(self, source: Sequence[dict[str, bytes]]):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: SupportsIndex) -> bytes:
+        return self._source[row]["image"]
+
+
+class _Joined:
+    """Several cities' images, one after the other."""
+
+    def __init__(self, parts: Sequence[EncodedImages]):
+        self._parts = parts
+        self._ends = list(itertools.accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, row: SupportsIndex) -> bytes:
+        row = row.__index__()
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} images")
+        part = bisect.bisect_right(self._ends, row)
+        return self._parts[part][row - (self._ends[part - 1] if part else 0)]

@@ -1,14 +1,15 @@
 """How much less similar than its positive a semi-positive tile should be."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
 def iou_ratio(
-    ground: Float[Array, "batch dim"],
-    positive: Float[Array, "batch dim"],
-    semi_positive: Float[Array, "batch dim"],
-    ratio: Float[Array, "batch"],
+    ground: Float[Array | np.ndarray, "batch dim"],
+    positive: Float[Array | np.ndarray, "batch dim"],
+    semi_positive: Float[Array | np.ndarray, "batch dim"],
+    ratio: Float[Array | np.ndarray, "batch"],
 ) -> Float[Array, ""]:
     """mean((s_semi / s_pos - ratio)^2) over the batch, unweighted (VIGOR, equation 3).
 

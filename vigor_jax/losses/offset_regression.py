@@ -1,10 +1,13 @@
 """Where in the tile the panorama was taken, as a regression."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
-def offset_regression(predicted: Float[Array, "batch 2"], target: Float[Array, "batch 2"]) -> Float[Array, ""]:
+def offset_regression(
+    predicted: Float[Array | np.ndarray, "batch 2"], target: Float[Array | np.ndarray, "batch 2"]
+) -> Float[Array, ""]:
     """Mean over the batch of the summed squared differences, unweighted (VIGOR, section 4.3).
 
     Args:

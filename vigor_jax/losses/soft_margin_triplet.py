@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 
 def soft_margin_triplet(
-    aerial: Float[Array, "pairs dim"],
-    ground: Float[Array, "pairs dim"],
+    aerial: Float[Array | np.ndarray, "pairs dim"],
+    ground: Float[Array | np.ndarray, "pairs dim"],
     alpha: float = 10.0,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
@@ -49,9 +50,9 @@ def soft_margin_triplet(
 
 
 def _anchors(
-    anchors: Float[Array, "local dim"],
-    positives: Float[Array, "local dim"],
-    references: Float[Array, "total dim"],
+    anchors: Float[Array | np.ndarray, "local dim"],
+    positives: Float[Array | np.ndarray, "local dim"],
+    references: Float[Array | np.ndarray, "total dim"],
     own: Bool[Array, "local total"],
     alpha: float,
 ) -> Float[Array, ""]:

@@ -3,9 +3,12 @@
 from typing import Any, Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from vigor_jax.errors import UserError
 from vigor_jax.models.descriptor import Centring, unit_norm
 from vigor_jax.models.fully_connected_aggregation import FullyConnectedAggregation
 from vigor_jax.models.preprocessing import preprocess
@@ -66,8 +69,8 @@ class CrossViewModel(nn.Module):
 
     def __call__(
         self,
-        aerial: UInt8[Array, "batch aerial_height aerial_width 3"],
-        ground: UInt8[Array, "batch ground_height ground_width 3"],
+        aerial: UInt8[Array | np.ndarray, "batch aerial_height aerial_width 3"],
+        ground: UInt8[Array | np.ndarray, "batch ground_height ground_width 3"],
         *,
         train: bool,
         axis_name: str | None = None,
@@ -79,19 +82,27 @@ class CrossViewModel(nn.Module):
         )
 
     def encode_aerial(
-        self, images: UInt8[Array, "batch height width 3"], *, train: bool = False, axis_name: str | None = None
+        self,
+        images: UInt8[Array | np.ndarray, "batch height width 3"],
+        *,
+        train: bool = False,
+        axis_name: str | None = None,
     ) -> Float[Array, "batch dim"]:
         """Unit embeddings of aerial tiles."""
         return self.embed_aerial(self.describe_aerial(images, train=train), train=train, axis_name=axis_name)
 
     def encode_ground(
-        self, images: UInt8[Array, "batch height width 3"], *, train: bool = False, axis_name: str | None = None
+        self,
+        images: UInt8[Array | np.ndarray, "batch height width 3"],
+        *,
+        train: bool = False,
+        axis_name: str | None = None,
     ) -> Float[Array, "batch dim"]:
         """Unit embeddings of street panoramas."""
         return self.embed_ground(self.describe_ground(images, train=train), train=train, axis_name=axis_name)
 
     def describe_aerial(
-        self, images: UInt8[Array, "batch height width 3"], *, train: bool = False
+        self, images: UInt8[Array | np.ndarray, "batch height width 3"], *, train: bool = False
     ) -> Float[Array, "batch dim"]:
         """Descriptors of aerial tiles before centring and normalisation."""
         features = self.aerial_tower(preprocess(images, self.preprocessing))
@@ -100,7 +111,7 @@ class CrossViewModel(nn.Module):
         return self.shared_aggregation(features, train=train)
 
     def describe_ground(
-        self, images: UInt8[Array, "batch height width 3"], *, train: bool = False
+        self, images: UInt8[Array | np.ndarray, "batch height width 3"], *, train: bool = False
     ) -> Float[Array, "batch dim"]:
         """Descriptors of street panoramas before centring and normalisation."""
         features = self.ground_tower(preprocess(images, self.preprocessing))
@@ -109,7 +120,7 @@ class CrossViewModel(nn.Module):
         return self.shared_aggregation(features, train=train)
 
     def embed_aerial(
-        self, descriptor: Float[Array, "batch dim"], *, train: bool = False, axis_name: str | None = None
+        self, descriptor: Float[Array | np.ndarray, "batch dim"], *, train: bool = False, axis_name: str | None = None
     ) -> Float[Array, "batch dim"]:
         """Unit embeddings from the descriptors of aerial tiles."""
         if self.centre_descriptor:
@@ -117,7 +128,7 @@ class CrossViewModel(nn.Module):
         return unit_norm(descriptor)
 
     def embed_ground(
-        self, descriptor: Float[Array, "batch dim"], *, train: bool = False, axis_name: str | None = None
+        self, descriptor: Float[Array | np.ndarray, "batch dim"], *, train: bool = False, axis_name: str | None = None
     ) -> Float[Array, "batch dim"]:
         """Unit embeddings from the descriptors of street panoramas."""
         if self.centre_descriptor:
@@ -126,3 +137,27 @@ class CrossViewModel(nn.Module):
 
     def _pooled(self, features: Float[Array, "batch rows columns channels"]) -> Float[Array, "batch h w channels"]:
         return max_pool_2x2(features) if self.final_pool else features
+
+
+def with_tower_weights(variables: dict[str, Any], vgg: dict[str, Any]) -> dict[str, Any]:
+    """Both towers started from the same backbone, as VIGOR's authors do; everything else stays.
+
+    Args:
+      variables: of a `CrossViewModel`, freshly initialised.
+      vgg: "params" of a `VGG16`, for example from `pretrained.load_vgg16`.
+
+    Raises:
+      UserError: the towers have other shapes than the weights, because their width is not 1.
+    """
+    for tower in ("aerial_tower", "ground_tower"):
+        ours = jax.tree.map(jnp.shape, variables["params"][tower])
+        if ours != (theirs := jax.tree.map(jnp.shape, vgg)):
+            raise UserError(
+                f"pretrained weights fit towers of full width: their conv1_1 has {theirs['conv1_1']['bias'][0]} "
+                f"channels, the model's {ours['conv1_1']['bias'][0]}. "
+                "Set config.model.width=1, or leave config.model.pretrained empty."
+            )
+    weights = jax.tree.map(jnp.asarray, vgg)
+    # Two copies: donated buffers may not be shared.
+    towers = {tower: jax.tree.map(jnp.copy, weights) for tower in ("aerial_tower", "ground_tower")}
+    return {**variables, "params": {**variables["params"], **towers}}

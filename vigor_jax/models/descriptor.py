@@ -3,10 +3,11 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
-def unit_norm(descriptor: Float[Array, "batch dim"]) -> Float[Array, "batch dim"]:
+def unit_norm(descriptor: Float[Array | np.ndarray, "batch dim"]) -> Float[Array, "batch dim"]:
     """Rows scaled to Euclidean length one, in float32; a row of zeros stays zero and has a finite gradient."""
     descriptor = descriptor.astype(jnp.float32)
     # The floor under the squared length is TensorFlow's l2_normalize, which the authors use.
@@ -28,7 +29,7 @@ class Centring(nn.Module):
 
     @nn.compact
     def __call__(
-        self, descriptor: Float[Array, "batch dim"], *, train: bool, axis_name: str | None = None
+        self, descriptor: Float[Array | np.ndarray, "batch dim"], *, train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch dim"]:
         """[B, D] -> [B, D] float32. With `axis_name` the rows are one device's and the mean is over all devices'."""
         descriptor = descriptor.astype(jnp.float32)

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -22,7 +23,7 @@ class FullyConnectedAggregation(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: Float[Array, "batch height width channels"], *, train: bool
+        self, features: Float[Array | np.ndarray, "batch height width channels"], *, train: bool
     ) -> Float[Array, "batch descriptor"]:
         """Descriptors; dropout only when training."""
         average = features.astype(jnp.float32).mean(axis=(1, 2))

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 
@@ -28,7 +29,9 @@ PREPROCESSINGS = {
 }
 
 
-def preprocess(images: UInt8[Array, "batch height width 3"], name: str) -> Float[Array, "batch height width 3"]:
+def preprocess(
+    images: UInt8[Array | np.ndarray, "batch height width 3"], name: str
+) -> Float[Array, "batch height width 3"]:
     """RGB images as the named weights expect them: [B, H, W, 3] uint8 -> float32.
 
     Raises:

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -29,7 +30,9 @@ class SpatialAwareAggregation(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, features: Float[Array, "batch height width channels"]) -> Float[Array, "batch descriptor"]:
+    def __call__(
+        self, features: Float[Array | np.ndarray, "batch height width channels"]
+    ) -> Float[Array, "batch descriptor"]:
         """Descriptors; the attention [B, P, M] is sown as an intermediate.
 
         Raises:

@@ -4,6 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 # (first channels, convolutions) of each stage, configuration D of the paper.
@@ -16,7 +17,9 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def max_pool_2x2(features: Float[Array, "batch height width channels"]) -> Float[Array, "batch rows columns channels"]:
+def max_pool_2x2(
+    features: Float[Array | np.ndarray, "batch height width channels"],
+) -> Float[Array, "batch rows columns channels"]:
     """Largest of each 2x2 window, stride 2.
 
     An odd side keeps its last row or column in a window of its own (the authors' SAME padding), so that no position
@@ -47,7 +50,9 @@ class VGG16(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch rows columns channels"]:
+    def __call__(
+        self, images: Float[Array | np.ndarray, "batch height width 3"]
+    ) -> Float[Array, "batch rows columns channels"]:
         """Features of conv5_3 after its ReLU."""
         features = images.astype(self.dtype)
         for stage, (channels, count) in enumerate(STAGES, 1):

@@ -29,7 +29,7 @@ def fractions(found: Ranks) -> dict[str, float]:
 def rank_metrics(
     ground: Float[Array | np.ndarray, "ground_rows dim"],
     aerial: Float[Array | np.ndarray, "aerial_rows dim"],
-    references: Int[np.ndarray, "queries own"],
+    references: Int[Array | np.ndarray, "queries own"],
     *,
     num_aerial: int | None = None,
 ) -> dict[str, float]:

@@ -33,7 +33,7 @@ class Ranks:
 def ranks(
     ground: Float[Array | np.ndarray, "ground_rows dim"],
     aerial: Float[Array | np.ndarray, "aerial_rows dim"],
-    references: Int[np.ndarray, "queries own"],
+    references: Int[Array | np.ndarray, "queries own"],
     *,
     num_aerial: int | None = None,
     query_block: int = 1024,

@@ -1,0 +1,116 @@
+"""VGG-16 as VIGOR's authors load it: vgg16.npy, a pickled {name: [kernel, bias]} of Caffe's Oxford weights.
+
+A pickle can run any code, and this one is passed from hand to hand. So nothing of NumPy's own unpickling runs: the
+few names that a pickled array refers to resolve to the stand-ins below, and any other name is refused.
+"""
+
+import pickle
+from typing import Any
+
+import numpy as np
+
+from vigor_jax.models.pretrained.stored_layers import StoredLayers, WeightFileError
+from vigor_jax.models.vgg import LAYERS
+
+_FULLY_CONNECTED = ("fc6", "fc7", "fc8")
+
+
+def read_npy(path: str) -> StoredLayers:
+    """Reads the dict without running anything that the file brings along; Python 2 pickles too."""
+    tree = _unpickle(path)
+    tree = tree.value if isinstance(tree, _Array) else tree
+    if not isinstance(tree, dict):
+        raise WeightFileError(f"{path} holds {type(tree).__name__}, not the dict of layers that vgg16.npy is.")
+    stored = StoredLayers()
+    for name, pair in tree.items():
+        if name in _FULLY_CONNECTED:
+            stored.ignored.append(name)
+        elif name in LAYERS and isinstance(pair, list | tuple) and len(pair) == 2 and all(map(_is_numbers, pair)):
+            for part, array in zip(("kernel", "bias"), pair, strict=True):
+                stored.arrays[name, part] = array.value
+        else:
+            stored.unexpected.append(str(name))
+    return stored
+
+
+def _unpickle(path: str) -> Any:
+    try:
+        with open(path, "rb") as file:
+            if np.lib.format.read_magic(file) == (1, 0):
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            else:
+                shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+            if dtype != np.dtype(object) or shape != ():
+                raise WeightFileError(f"{path} holds an array {dtype} {list(shape)}, not the dict that vgg16.npy is.")
+            return _Unpickler(file, encoding="latin1").load()
+    except OSError as error:
+        raise WeightFileError(f"{path} cannot be read: {error}") from error
+    except (pickle.UnpicklingError, ValueError, EOFError, TypeError, AttributeError, IndexError, KeyError) as error:
+        raise WeightFileError(f"{path} is not a readable vgg16.npy: {error}") from error
+
+
+class _Dtype:
+    """Stands in for numpy.dtype: plain numbers or objects, in either byte order."""
+
+    def __init__(self, name: str, *_: Any):
+        if not isinstance(name, str) or name not in ("f4", "f8", "O8", "O4", "O", "|O"):
+            raise pickle.UnpicklingError(f"it holds numbers of type {name!r}; VGG-16's are float32")
+        self.name, self.order = name, "<"
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+
+class _Array:
+    """Stands in for numpy.ndarray: `value` is the array, or the one object of an array without dimensions."""
+
+    value: Any = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, data = state
+        if not isinstance(dtype, _Dtype):
+            raise pickle.UnpicklingError("it holds an array without a number type")
+        if "O" in dtype.name:
+            if shape != () or not isinstance(data, list) or len(data) != 1:
+                raise pickle.UnpicklingError(f"it holds an array of {shape} objects; expected one dict")
+            self.value = data[0]
+            return
+        # Python 2 wrote bytes where Python 3 reads text.
+        data = data.encode("latin1") if isinstance(data, str) else data
+        array = np.frombuffer(data, dtype=dtype.order + dtype.name)
+        self.value = array.reshape(shape, order="F" if fortran else "C").astype(np.float32)
+
+
+def _is_numbers(item: Any) -> bool:
+    return isinstance(item, _Array) and isinstance(item.value, np.ndarray)
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Python 3 writes bytes as latin1 text in pickles that Python 2 can read."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it encodes bytes as {encoding!r}")
+    return text.encode("latin1")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows builtin containers and the stand-ins, nothing else."""
+
+    _allowed = {  # noqa: RUF012
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Dtype,
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+        ("_codecs", "encode"): _encode,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._allowed:
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which a file of weights has no use for. The file may be malicious; "
+                "nothing of it was run"
+            )
+        return self._allowed[module, name]

@@ -1,0 +1,219 @@
+import dataclasses
+import logging
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from vigor_jax.datasets.cross_view import CrossViewData, Panoramas, Tiles
+from vigor_jax.datasets.protocol import EvaluationSplit, ProtocolError, Splits, chance, split
+
+SIDE = 20  # tiles a side of each city
+CITIES = ("North", "East", "South")
+
+
+def make_data(seed: int = 0, per_city: int = 400, test_half: bool = True) -> CrossViewData:
+    """Three cities of half-overlapping tiles; each panorama's positive is its nearest tile, then three around it."""
+    rng = np.random.default_rng(seed)
+    tile_row, tile_column = (a.ravel() for a in np.indices((SIDE, SIDE)))
+    lat, lon, city, references = [], [], [], []
+    for c in range(len(CITIES)):
+        row, column = rng.uniform(0.5, SIDE - 1.5, (2, per_city))
+        corner_row, corner_column = np.floor(row).astype(int), np.floor(column).astype(int)
+        near = np.stack([np.round(row) == corner_row, np.round(column) == corner_column])
+        corners = []
+        for away_row, away_column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            r = corner_row + np.where(near[0], away_row, 1 - away_row)
+            k = corner_column + np.where(near[1], away_column, 1 - away_column)
+            corners.append(r * SIDE + k + c * SIDE**2)
+        lat.append(row * 1e-4 + c)
+        lon.append(column * 1e-4 - c)
+        city.append(np.full(per_city, c))
+        references.append(np.stack(corners, 1))
+    tiles = Tiles(
+        names=[f"tile_{i}.png" for i in range(3 * SIDE**2)],
+        lat=np.concatenate([tile_row * 1e-4 + c for c in range(3)]),
+        lon=np.concatenate([tile_column * 1e-4 - c for c in range(3)]),
+        city=np.repeat(np.arange(3), SIDE**2),
+    )
+    panoramas = Panoramas(
+        names=[f"panorama_{i}.jpg" for i in range(3 * per_city)],
+        lat=np.concatenate(lat),
+        lon=np.concatenate(lon),
+        city=np.concatenate(city),
+        references=np.concatenate(references),
+        offset_px=np.zeros((3 * per_city, 4, 2)),
+        same_area_test=(rng.random(3 * per_city) < 0.5) & test_half,
+    )
+    return CrossViewData("made", CITIES, tiles, panoramas, [], [], "made")
+
+
+def both(data: CrossViewData, fraction: float = 0.1, **changes) -> Splits:
+    arguments = {
+        "train_cities": ("North", "South"),
+        "test_cities": ("East",),
+        "protocols": ("same_area", "cross_area"),
+        "validation_fraction": fraction,
+    }
+    return split(data, **(arguments | changes))
+
+
+def assert_references_are_the_same_tiles(data: CrossViewData, evaluation: EvaluationSplit) -> None:
+    assert evaluation.references.dtype == np.int32
+    for query, row in enumerate(evaluation.panoramas):
+        for column in range(4):
+            assert evaluation.tiles[evaluation.references[query, column]] == data.panoramas.references[row, column]
+
+
+def test_same_area_searches_all_tiles_of_the_training_cities():
+    data = make_data()
+    same = both(data).evaluations["same_area"]
+    of_training = np.isin(data.panoramas.city, [0, 2])
+    assert same.panoramas.tolist() == np.flatnonzero(of_training & data.panoramas.same_area_test).tolist()
+    assert same.tiles.tolist() == np.flatnonzero(data.tiles.city != 1).tolist()
+    # Distractors: tiles that no panorama at all refers to.
+    assert set(same.tiles.tolist()) - set(data.panoramas.references.ravel().tolist())
+    assert_references_are_the_same_tiles(data, same)
+
+
+def test_cross_area_searches_the_test_cities_with_all_their_panoramas():
+    data = make_data()
+    cross = both(data).evaluations["cross_area"]
+    assert cross.panoramas.tolist() == np.flatnonzero(data.panoramas.city == 1).tolist()
+    assert cross.tiles.tolist() == np.flatnonzero(data.tiles.city == 1).tolist()
+    assert_references_are_the_same_tiles(data, cross)
+
+
+def assert_nothing_leaks(data: CrossViewData, splits: Splits) -> None:
+    validation = splits.evaluations["validation"]
+    train = set(splits.train.tolist())
+    assert not train & set(validation.panoramas.tolist())
+    gallery = set(validation.tiles.tolist())
+    for row in splits.train:
+        assert not gallery & set(data.panoramas.references[row].tolist()), f"panorama {row} shares a validation tile"
+    for name in splits.evaluations.keys() - {"validation"}:
+        tests = set(splits.evaluations[name].panoramas.tolist())
+        assert not tests & train, f"a test panorama of {name} trains"
+        assert not tests & set(validation.panoramas.tolist()), f"a test panorama of {name} selects checkpoints"
+
+
+@hypothesis.settings(deadline=None, max_examples=25)
+@hypothesis.given(
+    seed=st.integers(0, 1000),
+    fraction=st.floats(0.01, 0.3),
+    protocols=st.sampled_from([("same_area",), ("cross_area",), ("same_area", "cross_area")]),
+)
+def test_nothing_leaks_from_any_split(seed, fraction, protocols):
+    data = make_data(seed, per_city=150)
+    splits = both(data, fraction, protocols=protocols)
+    assert list(splits.evaluations) == ["validation", *protocols]
+    assert_nothing_leaks(data, splits)
+
+
+def test_only_panoramas_that_share_a_validation_tile_are_dropped():
+    data = make_data()
+    splits = both(data)
+    validation = splits.evaluations["validation"]
+    candidates = np.flatnonzero((data.panoramas.city != 1) & ~data.panoramas.same_area_test)
+    dropped = set(candidates.tolist()) - set(splits.train.tolist()) - set(validation.panoramas.tolist())
+    gallery = set(validation.tiles.tolist())
+    assert dropped
+    assert all(gallery & set(data.panoramas.references[row].tolist()) for row in dropped)
+
+
+def test_validation_is_one_rectangle_in_each_training_city_of_the_asked_share():
+    data = make_data()
+    validation = both(data, fraction=0.1).evaluations["validation"]
+    panoramas, tiles = data.panoramas, data.tiles
+    assert np.unique(panoramas.city[validation.panoramas]).tolist() == [0, 2]
+    for city in (0, 2):
+        candidates = np.flatnonzero((panoramas.city == city) & ~panoramas.same_area_test)
+        queries = validation.panoramas[panoramas.city[validation.panoramas] == city]
+        assert len(queries) == np.ceil(0.1 * len(candidates))
+        north, east = panoramas.lat[queries].max(), panoramas.lon[queries].max()
+        inside = candidates[(panoramas.lat[candidates] <= north) & (panoramas.lon[candidates] <= east)]
+        assert inside.tolist() == queries.tolist()
+        # Near to square, so that little training data lies along its border.
+        extent = (north - panoramas.lat[candidates].min()) / (east - panoramas.lon[candidates].min())
+        assert 0.6 < extent < 1.7
+        referred = set(panoramas.references[queries].ravel().tolist())
+        gallery = set(validation.tiles[tiles.city[validation.tiles] == city].tolist())
+        assert referred <= gallery
+        within = np.flatnonzero((tiles.city == city) & (tiles.lat < north - 1e-4) & (tiles.lon < east - 1e-4))
+        assert set(within.tolist()) <= gallery, "a tile of the block is not searched"
+        assert all(tiles.lat[t] <= north and tiles.lon[t] <= east for t in gallery - referred)
+    assert_references_are_the_same_tiles(data, validation)
+
+
+def test_without_the_same_area_protocol_both_halves_train():
+    data = make_data()
+    splits = both(data, protocols=("cross_area",))
+    assert data.panoramas.same_area_test[splits.train].any()
+    assert set(data.panoramas.city[splits.train].tolist()) == {0, 2}
+
+
+def test_test_splits_do_not_depend_on_what_validates():
+    data = make_data()
+    few, many = both(data, fraction=0.01).evaluations, both(data, fraction=0.4).evaluations
+    for name in ("same_area", "cross_area"):
+        for field in dataclasses.fields(EvaluationSplit):
+            np.testing.assert_array_equal(getattr(few[name], field.name), getattr(many[name], field.name))
+
+
+def test_the_log_counts_what_is_held_out_and_dropped(caplog):
+    data = make_data()
+    with caplog.at_level(logging.INFO):
+        splits = both(data)
+    validation = splits.evaluations["validation"]
+    candidates = np.count_nonzero((data.panoramas.city != 1) & ~data.panoramas.same_area_test)
+    dropped = candidates - len(splits.train) - len(validation.panoramas)
+    assert (
+        f"{len(validation.panoramas)} panoramas and {len(validation.tiles)} tiles; {dropped} panoramas" in caplog.text
+    )
+
+
+def test_unknown_cities_are_named_with_the_known_ones():
+    with pytest.raises(
+        ProtocolError, match=r"config\.data\.train_cities names Nort; made as prepared holds North, East"
+    ):
+        both(make_data(), train_cities=("Nort",))
+    with pytest.raises(ProtocolError, match=r"config\.data\.test_cities names West"):
+        both(make_data(), test_cities=("West",))
+
+
+def test_splits_without_queries_are_refused_by_name():
+    data = make_data(test_half=False)
+    with pytest.raises(ProtocolError, match=r"split same_area has no queries.*config\.data\.protocols"):
+        both(data)
+    with pytest.raises(ProtocolError, match=r"split cross_area has no queries.*config\.data\.test_cities"):
+        both(data, test_cities=(), protocols=("cross_area",))
+    panoramas = dataclasses.replace(data.panoramas, same_area_test=data.panoramas.city == 2)
+    with pytest.raises(ProtocolError, match="split validation has no queries in South"):
+        both(dataclasses.replace(data, panoramas=panoramas))
+
+
+def test_nothing_left_to_train_on_is_refused():
+    data = make_data(per_city=12)
+    with pytest.raises(ProtocolError, match=r"Nothing is left to train on.*validation_fraction"):
+        both(data, fraction=0.999)
+
+
+def test_a_reference_in_another_city_is_named():
+    data = make_data()
+    references = data.panoramas.references.copy()
+    query = int(np.flatnonzero(data.panoramas.city == 1)[3])
+    references[query, 2] = 5
+    data = dataclasses.replace(data, panoramas=dataclasses.replace(data.panoramas, references=references))
+    with pytest.raises(ProtocolError, match=rf"panorama_{query}\.jpg refers to tile tile_5\.png"):
+        both(data)
+
+
+def test_chance_is_the_recall_of_random_ranks():
+    gallery = 640
+    evaluation = EvaluationSplit(np.arange(2), np.arange(gallery), np.zeros((2, 4), np.int32))
+    ranks = np.arange(gallery)  # each equally likely
+    expected = {"top1": ranks < 1, "top5": ranks < 5, "top10": ranks < 10, "top1_percent": ranks < 6.4 + 1 - 0.4}
+    assert chance(evaluation) == pytest.approx({name: hit.mean() for name, hit in expected.items()})
+    tiny = EvaluationSplit(np.arange(2), np.arange(3), np.zeros((2, 4), np.int32))
+    assert chance(tiny)["top5"] == 1

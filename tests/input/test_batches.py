@@ -1,0 +1,186 @@
+import dataclasses
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from vigor_jax.datasets.cross_view import CrossViewData
+from vigor_jax.datasets.image_codec import ImageError, decode, encode_png
+from vigor_jax.errors import UserError
+from vigor_jax.input import augmentation
+from vigor_jax.input.batches import image_batches, train_batches
+from vigor_jax.input.sampling import BatchPlan, host_rows
+
+SIZE = 8
+
+
+@pytest.fixture
+def rows(tiny_data) -> np.ndarray:
+    """A training list that is not simply 0, 1, 2, ..."""
+    return np.arange(len(tiny_data.panoramas))[5:110]
+
+
+@pytest.fixture
+def plan(tiny_data, rows) -> BatchPlan:
+    panoramas = tiny_data.panoramas
+    return BatchPlan(panoramas.references[rows], panoramas.city[rows], seed=4, batch_size=SIZE, one_city=False)
+
+
+def take(count: int, batches: Iterator) -> list:
+    taken = [next(batches) for _ in range(count)]
+    batches.close()
+    return taken
+
+
+def start(data, rows, plan, first_step=0, augment=False, host=0, hosts=1, threads=3):
+    return train_batches(
+        data,
+        rows,
+        plan,
+        first_step=first_step,
+        augment=augment,
+        seed=4,
+        host_rows=host_rows(SIZE, host, hosts),
+        threads=threads,
+    )
+
+
+def assert_equal_batches(some, others):
+    for one, other in zip(some, others, strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_batches_are_the_planned_examples_decoded_in_order(tiny_data, rows, plan, augment):
+    count = plan.steps_per_epoch + 3  # over the border of an epoch
+    for step, batch in enumerate(take(count, start(tiny_data, rows, plan, augment=augment))):
+        assert {key: (value.dtype.name, value.shape) for key, value in batch.items()} == {
+            "aerial": ("uint8", (SIZE, 8, 8, 3)),
+            "ground": ("uint8", (SIZE, 8, 16, 3)),
+            "tile": ("int32", (SIZE,)),
+            "panorama": ("int32", (SIZE,)),
+        }
+        for slot in range(SIZE):
+            panorama = rows[plan(step)[slot]]
+            tile = tiny_data.panoramas.references[panorama, 0]
+            aerial, ground = decode(tiny_data.aerial[tile], ""), decode(tiny_data.ground[panorama], "")
+            if augment:
+                drawn = augmentation.draw(4, step, slot)
+                aerial, ground = drawn.tile(aerial), drawn.panorama(ground)
+            assert batch["tile"][slot] == tile
+            assert batch["panorama"][slot] == panorama
+            np.testing.assert_array_equal(batch["aerial"][slot], aerial)
+            np.testing.assert_array_equal(batch["ground"][slot], ground)
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_hosts_together_read_the_global_batch(tiny_data, rows, plan, hosts):
+    whole = take(3, start(tiny_data, rows, plan, augment=True))
+    parts = [take(3, start(tiny_data, rows, plan, augment=True, host=host, hosts=hosts)) for host in range(hosts)]
+    joined = [{key: np.concatenate([part[i][key] for part in parts]) for key in whole[i]} for i in range(3)]
+    assert_equal_batches(joined, whole)
+
+
+def test_starting_at_a_step_goes_on_as_if_never_stopped(tiny_data, rows, plan):
+    whole = take(17, start(tiny_data, rows, plan, augment=True))
+    resumed = take(6, start(tiny_data, rows, plan, first_step=11, augment=True))
+    assert_equal_batches(resumed, whole[11:])
+
+
+def test_the_number_of_threads_changes_nothing(tiny_data, rows, plan):
+    one = take(5, start(tiny_data, rows, plan, threads=1))
+    assert_equal_batches(take(5, start(tiny_data, rows, plan, threads=40)), one)
+
+
+class _CountingImages:
+    """Encoded images that remember how many were asked for."""
+
+    def __init__(self, images):
+        self._images = images
+        self._lock = threading.Lock()
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, row: int) -> bytes:
+        with self._lock:
+            self.reads += 1
+        return self._images[row]
+
+
+def test_reading_ahead_is_bounded(tiny_data, rows, plan):
+    ground = _CountingImages(tiny_data.ground)
+    batches = start(dataclasses.replace(tiny_data, ground=ground), rows, plan)
+    next(batches)
+    batches.close()
+    # One for the expected size, one batch handed out, two ahead.
+    assert ground.reads <= 1 + 3 * SIZE
+
+
+def with_image(data: CrossViewData, kind: str, row: int, encoded: bytes) -> CrossViewData:
+    images = list(getattr(data, kind))
+    images[row] = encoded
+    return dataclasses.replace(data, **{kind: images})
+
+
+def test_a_broken_image_is_named_after_the_batches_before_it(tiny_data, rows, plan):
+    panorama = int(rows[plan(2)[3]])
+    broken = with_image(tiny_data, "ground", panorama, tiny_data.ground[panorama][:-20])
+    batches = start(broken, rows, plan)
+    next(batches), next(batches)
+    with pytest.raises(ImageError, match=rf"panorama_{panorama}\.png"):
+        next(batches)
+
+
+def test_an_image_of_another_size_is_named(tiny_data, rows, plan):
+    panorama = int(rows[plan(1)[3]])
+    tile = int(tiny_data.panoramas.references[panorama, 0])
+    other = with_image(tiny_data, "aerial", tile, encode_png(np.zeros((8, 12, 3), np.uint8)))
+    with pytest.raises(ImageError, match=rf"tile_{tile}\.png has 8 x 12 pixels where tile_\d+\.png has 8 x 8"):
+        take(2, start(other, rows, plan))
+
+
+def test_augmenting_impossible_sizes_is_refused_before_the_first_batch(tiny_data, rows, plan):
+    oblong = dataclasses.replace(tiny_data, aerial=tiny_data.ground + tiny_data.ground)
+    with pytest.raises(UserError, match=r"config\.batch\.augment"):
+        next(start(oblong, rows, plan, augment=True))
+    assert next(start(oblong, rows, plan))["aerial"].shape == (SIZE, 8, 16, 3)
+
+
+def test_closing_ends_the_threads(tiny_data, rows, plan):
+    before = set(threading.enumerate())
+    batches = start(tiny_data, rows, plan, threads=4)
+    next(batches)
+    started = set(threading.enumerate()) - before
+    assert len(started) == 4
+    batches.close()
+    for thread in started:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 4), (4, 4), (10, 4), (12, 4), (3, 7)])
+def test_images_for_evaluation_come_in_order_and_the_last_batch_is_padded(tiny_data, count, size):
+    rows = np.random.default_rng(0).permutation(60)[:count]
+    names = tiny_data.panoramas.names
+    batches = list(image_batches(tiny_data.ground, rows, size, 3, names=names))
+    assert [images.shape for images, _ in batches] == [(size, 8, 16, 3)] * -(-count // size)
+    assert [valid for _, valid in batches[:-1]] == [size] * (len(batches) - 1)
+    together = np.concatenate([images[:valid] for images, valid in batches])
+    np.testing.assert_array_equal(together, np.stack([decode(tiny_data.ground[row], "") for row in rows]))
+    images, valid = batches[-1]
+    assert not images[valid:].any()
+
+
+def test_no_images_are_no_batches(tiny_data):
+    assert list(image_batches(tiny_data.ground, np.zeros(0, int), 4, 3, names=tiny_data.panoramas.names)) == []
+
+
+def test_a_broken_image_of_an_evaluation_is_named(tiny_data):
+    broken = with_image(tiny_data, "aerial", 7, b"")
+    with pytest.raises(ImageError, match=r"tile_7\.png"):
+        list(image_batches(broken.aerial, np.arange(12), 4, 3, names=broken.tiles.names))

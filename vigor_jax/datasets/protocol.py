@@ -1,0 +1,181 @@
+"""Who trains, who validates, who tests: the same-area and cross-area protocols of VIGOR.
+
+`validation` selects checkpoints, so nothing of it may be trained on and nothing of it may be tested on. It is one
+rectangle a training city: the panoramas in it that neither train elsewhere nor test are its queries; its gallery is
+every tile in it and every reference of its queries; and a training panorama with any of its four references in that
+gallery is dropped. The test splits are as published, whatever is validated.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+from jaxtyping import Bool, Int
+
+from vigor_jax.datasets.cross_view import CrossViewData, Panoramas, Tiles
+from vigor_jax.errors import UserError
+
+
+class ProtocolError(UserError):
+    """A split that the data cannot give; names the split and the mend."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSplit:
+    """Queries and the gallery they are searched in."""
+
+    panoramas: Int[np.ndarray, "queries"]  # rows of CrossViewData.panoramas
+    tiles: Int[np.ndarray, "gallery"]  # rows of CrossViewData.tiles, ascending
+    references: Int[np.ndarray, "queries 4"]  # int32 rows of the gallery; the positive, then three semi-positives
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """What trains and what is evaluated; each evaluation under "validation", "same_area" or "cross_area"."""
+
+    train: Int[np.ndarray, "examples"]  # rows of CrossViewData.panoramas, ascending
+    evaluations: dict[str, EvaluationSplit]
+
+
+def split(
+    data: CrossViewData,
+    *,
+    train_cities: Sequence[str],
+    test_cities: Sequence[str],
+    protocols: Sequence[str],
+    validation_fraction: float,
+) -> Splits:
+    """Divides a data set by city, by published half and by geographic block; deterministic.
+
+    Same area (Zhu, Yang, Chen, CVPR 2021): the queries are the training cities' panoramas of the published test half,
+    the gallery all of these cities' tiles; only the other half trains. Cross area: every panorama and tile of the
+    test cities. Without the same-area protocol all panoramas of the training cities train.
+
+    Args:
+      data: the prepared data set.
+      train_cities: names in data.cities.
+      test_cities: names in data.cities; only read by the cross-area protocol.
+      protocols: of "same_area" and "cross_area".
+      validation_fraction: of each training city's training panoramas; about this share of them is in its block.
+
+    Raises:
+      ProtocolError: an unknown city, a split without queries, nothing left to train on, or a reference outside the
+        cities of its panorama.
+    """
+    panoramas, tiles = data.panoramas, data.tiles
+    trains = _in_cities(panoramas.city, data, train_cities, "train_cities")
+    evaluations = {}
+    if "same_area" in protocols:
+        tests = trains & panoramas.same_area_test
+        trains = trains & ~panoramas.same_area_test
+        gallery = _in_cities(tiles.city, data, train_cities, "train_cities")
+        _require(
+            tests.any(),
+            f"The split same_area has no queries: no panorama of {', '.join(train_cities)} is in the published test "
+            "half. Take same_area out of config.data.protocols, or prepare these cities with both halves.",
+        )
+        evaluations["same_area"] = _evaluation(data, "same_area", tests, gallery)
+    if "cross_area" in protocols:
+        tests = _in_cities(panoramas.city, data, test_cities, "test_cities")
+        gallery = _in_cities(tiles.city, data, test_cities, "test_cities")
+        _require(
+            tests.any(),
+            f"The split cross_area has no queries: there is no panorama of {', '.join(test_cities) or 'any city'}. "
+            "Name cities with panoramas in config.data.test_cities, or take cross_area out of config.data.protocols.",
+        )
+        evaluations["cross_area"] = _evaluation(data, "cross_area", tests, gallery)
+
+    queries, gallery = _validation(data, train_cities, trains, validation_fraction)
+    trains = trains & ~queries
+    leaks = trains & gallery[panoramas.references].any(axis=1)
+    trains = trains & ~leaks
+    logging.info(
+        "Validation holds out %d panoramas and %d tiles; %d panoramas beside it share one of these tiles and do not "
+        "train, %d do.",
+        queries.sum(),
+        gallery.sum(),
+        leaks.sum(),
+        trains.sum(),
+    )
+    _require(
+        trains.any(),
+        f"Nothing is left to train on: {queries.sum()} panoramas of {', '.join(train_cities)} validate and "
+        f"{leaks.sum()} share a tile with them. Lower config.data.validation_fraction or use more panoramas.",
+    )
+    evaluations = {"validation": _evaluation(data, "validation", queries, gallery)} | evaluations
+    return Splits(train=np.flatnonzero(trains), evaluations=evaluations)
+
+
+def chance(split: EvaluationSplit) -> dict[str, float]:
+    """Recall of guessing at random in the gallery of M tiles: k / M, under the names of `retrieval.rank_metrics`."""
+    gallery = len(split.tiles)
+    within = {"top1": 1, "top5": 5, "top10": 10, "top1_percent": int(0.01 * gallery) + 1}
+    return {name: min(k, gallery) / gallery for name, k in within.items()}
+
+
+def _require(condition: bool | np.bool_, message: str) -> None:
+    if not condition:
+        raise ProtocolError(message)
+
+
+def _in_cities(
+    city: Int[np.ndarray, "rows"], data: CrossViewData, names: Sequence[str], key: str
+) -> Bool[np.ndarray, "rows"]:
+    unknown = [name for name in names if name not in data.cities]
+    _require(
+        not unknown,
+        f"config.data.{key} names {', '.join(unknown)}; {data.name} as prepared holds {', '.join(data.cities)}.",
+    )
+    return np.isin(city, [data.cities.index(name) for name in names])
+
+
+def _validation(
+    data: CrossViewData, cities: Sequence[str], candidates: Bool[np.ndarray, "panoramas"], fraction: float
+) -> tuple[Bool[np.ndarray, "panoramas"], Bool[np.ndarray, "tiles"]]:
+    """Which panoramas are validation's queries, and which tiles its gallery.
+
+    The rectangle is the south-west corner of a city, because in a corner only two of its four sides have training
+    panoramas beside it that must be dropped: all south of a latitude that has sqrt(fraction) of the panoramas below
+    it, and of these all west of the longitude that leaves the fraction.
+    """
+    panoramas, tiles = data.panoramas, data.tiles
+    queries = np.zeros(len(panoramas), bool)
+    gallery = np.zeros(len(tiles), bool)
+    for city in cities:
+        ours = candidates & (panoramas.city == data.cities.index(city))
+        _require(
+            ours.any(),
+            f"The split validation has no queries in {city}: no panorama of it trains. Take the city out of "
+            "config.data.train_cities or prepare its panoramas.",
+        )
+        count = np.count_nonzero(ours)
+        north = np.sort(panoramas.lat[ours])[math.ceil(math.sqrt(fraction) * count) - 1]
+        strip = ours & (panoramas.lat <= north)
+        east = np.sort(panoramas.lon[strip])[math.ceil(fraction * count) - 1]
+        queries |= strip & (panoramas.lon <= east)
+        gallery |= (tiles.city == data.cities.index(city)) & (tiles.lat <= north) & (tiles.lon <= east)
+    gallery[panoramas.references[queries]] = True
+    return queries, gallery
+
+
+def _evaluation(
+    data: CrossViewData, name: str, queries: Bool[np.ndarray, "panoramas"], gallery: Bool[np.ndarray, "tiles"]
+) -> EvaluationSplit:
+    rows, members = np.flatnonzero(queries), np.flatnonzero(gallery)
+    place = np.full(len(data.tiles), -1, np.int32)
+    place[members] = np.arange(len(members), dtype=np.int32)
+    references = place[data.panoramas.references[rows]]
+    if (references < 0).any():
+        query, column = np.argwhere(references < 0)[0]
+        raise ProtocolError(_outside(name, data.panoramas, data.tiles, int(rows[query]), int(column)))
+    return EvaluationSplit(panoramas=rows, tiles=members, references=references)
+
+
+def _outside(name: str, panoramas: Panoramas, tiles: Tiles, row: int, column: int) -> str:
+    tile = panoramas.references[row, column]
+    return (
+        f"The split {name}: panorama {panoramas.names[row]} refers to tile {tiles.names[tile]}, which is not of its "
+        "cities. Correct the label file that names them together and prepare the data again."
+    )

@@ -1,0 +1,1 @@
+"""Which examples make a batch, and their way from encoded images to the devices."""

@@ -7,7 +7,7 @@ The command line stays ml_collections (`--config.optimizer.learning_rate=1e-4`);
 import dataclasses
 import difflib
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import dacite
@@ -129,14 +129,34 @@ def parse(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Config:
     return parsed
 
 
+def check_key(path: str) -> None:
+    """Refuses a dotted key, such as batch.size, that no config has.
+
+    Raises:
+      ConfigError: names the closest key and those allowed.
+    """
+    schema: Any = Config
+    prefix = "config"
+    for part in path.split("."):
+        fields = typing.get_type_hints(schema) if dataclasses.is_dataclass(schema) else {}
+        if part not in fields:
+            raise _unknown(part, fields, prefix)
+        schema, prefix = fields[part], f"{prefix}.{part}"
+
+
+def _unknown(key: str, allowed: Collection[str], prefix: str) -> ConfigError:
+    close = difflib.get_close_matches(key, list(allowed), n=1)
+    hint = f" Did you mean {prefix}.{close[0]}?" if close else ""
+    choice = f" Allowed: {', '.join(sorted(allowed))}." if allowed else f" {prefix} is a value, not a group of keys."
+    return ConfigError(f"{prefix}.{key} is not a config key.{hint}{choice}")
+
+
 def _check_keys(cls: type, tree: Mapping[str, Any], prefix: str) -> None:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     for key, value in tree.items():
         if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
-            hint = f" Did you mean {prefix}.{close[0]}?" if close else ""
-            raise ConfigError(f"{prefix}.{key} is not a config key.{hint} Allowed: {', '.join(sorted(fields))}.")
+            raise _unknown(key, fields, prefix)
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{prefix}.{key} = {value!r}: expected a group of keys.")

@@ -35,7 +35,7 @@ def make(task: Task, optimizer: optax.GradientTransformation, schedule: optax.Sc
         # its device's share as the loss is refused, for `metrics` below must be provably the same on all devices.
         (loss, (model_state, metrics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        grad_norm = optax.global_norm(gradient)
+        grad_norm = optax.tree.norm(gradient)
         done = state.step + 1
         broken = (state.first_nonfinite_step < 0) & ~_all_finite((loss, grad_norm, model_state))
         state = TrainState(

@@ -1,0 +1,100 @@
+"""From command-line flags to a checked config and a workdir, with errors that say what to type instead."""
+
+import dataclasses
+import re
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from vigor_jax import config as configs
+from vigor_jax.config import Config
+from vigor_jax.errors import UserError
+
+USAGE = """\
+usage: python main.py --config=FILE[:VARIANT] [--config.KEY=VALUE ...] [--workdir=DIR]
+
+  python main.py --config=configs/demo.py              no data needed, minutes on a CPU
+  python main.py --config=configs/cross_area.py --config.data.root=/path/to/VIGOR
+  python main.py --config=configs/cross_area.py:siamese_vgg --config.batch.size=32 --workdir=runs/siamese
+
+The workdir is runs/<config.name> unless given. The same command again goes on where the run stopped.
+Each config file says at its top what it needs and what to expect; vigor_jax/config.py lists every key."""
+
+
+class UsageError(UserError):
+    """The flags cannot be understood."""
+
+
+def parse(argv: Sequence[str]) -> tuple[Config, Path]:
+    """Reads the flags; to be called once a process.
+
+    Args:
+      argv: `sys.argv`.
+
+    Returns:
+      The checked config and the workdir.
+
+    Raises:
+      UserError: an unknown flag or key, a value of the wrong type, no config file there, or one that cannot work.
+    """
+    if {"-h", "--help"} & set(argv[1:]):
+        print(USAGE)
+        raise SystemExit(0)
+    if not any(re.match(r"--?config(=|$)", argument) for argument in argv[1:]):
+        raise UsageError(f"--config is missing.\n\n{USAGE}")
+    for argument in argv[1:]:
+        override = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
+        if override:
+            configs.check_key(override[1])
+    config_flag = config_flags.DEFINE_config_file("config", None, "config file", lock_config=True)
+    flags.FLAGS["config"].parser = _CompletingParser(flags.FLAGS["config"].parser)
+    workdir = flags.DEFINE_string("workdir", None, "where the run lies; runs/<config.name> if not given")
+    try:
+        left = flags.FLAGS(list(argv))
+    except flags.IllegalFlagValueError as error:
+        raise UsageError(str(error)) from error
+    except flags.Error as error:
+        raise UsageError(f"{error}\n\n{USAGE}") from error
+    if left[1:]:
+        raise UsageError(f"{left[1]!r} is not a flag.\n\n{USAGE}")
+    config = configs.parse(config_flag.value)
+    return config, Path(workdir.value or f"runs/{config.name}")
+
+
+class _CompletingParser(flags.ArgumentParser):
+    """Has a config file read and adds the defaults of the keys that it leaves out, so that each can be a flag."""
+
+    def __init__(self, reader: flags.ArgumentParser):
+        self._reader = reader
+
+    def parse(self, path: str) -> ml_collections.ConfigDict:
+        file = path.split(":", 1)[0]
+        if not Path(file).is_file():
+            raise UserError(f"--config={path}: there is no file {Path(file).absolute()}.\n\n{USAGE}")
+        try:
+            config = self._reader.parse(path)
+        except (TypeError, ValueError) as error:
+            # ml_collections puts the traceback into the message; the file's own error is its context.
+            cause = error.__context__ or error
+            line = traceback.extract_tb(cause.__traceback__)[-1]
+            raise UserError(f"--config={path}: {cause} ({line.filename}, line {line.lineno})") from error
+        with config.unlocked():
+            _complete(config, Config)
+        return config
+
+
+def _complete(config: ml_collections.ConfigDict, schema: type) -> None:
+    for field in dataclasses.fields(schema):
+        if dataclasses.is_dataclass(field.type):
+            group: Any = config.get(field.name)
+            if group is None and field.default is not dataclasses.MISSING:
+                config[field.name] = ml_collections.ConfigDict(dataclasses.asdict(field.default))
+            elif isinstance(group, ml_collections.ConfigDict):
+                _complete(group, field.type)
+        elif field.name not in config and field.default is not dataclasses.MISSING:
+            config[field.name] = field.default

@@ -1,0 +1,143 @@
+"""Checkpoints of a run: written in the background, the newest few and the best kept, restored on any devices."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+
+from vigor_jax.errors import UserError
+from vigor_jax.train.state import TrainState
+
+_MISMATCHES_SHOWN = 12
+
+
+class ResumeError(UserError):
+    """What lies in the workdir cannot be gone on with; the message shows both sides and the mend."""
+
+
+class Checkpoints:
+    """The checkpoints of one workdir; a context manager, which waits for the last one to be written.
+
+    Orbax's v0 `CheckpointManager` is known to this file alone. A checkpoint appears under its final name only when
+    it is complete, so one that was being written when the process died is never found again.
+    """
+
+    def __init__(self, directory: Path, *, newest: int, selection_metric: str):
+        """Finds what `directory` (absolute; made if missing) holds.
+
+        Args:
+          directory: of all checkpoints, one folder a step.
+          newest: how many of the newest are kept.
+          selection_metric: the checkpoint whose metrics have the highest value of it is kept as well.
+        """
+
+        def quality(metrics: Mapping[str, float]) -> float:
+            return metrics[selection_metric]
+
+        policies = ocp.checkpoint_managers
+        keep_best = policies.BestN(get_metric_fn=quality, n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(
+            save_decision_policy=policies.FixedIntervalPolicy(1),  # the loop decides
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(newest), keep_best]),
+            best_fn=quality,  # without it no metrics would be stored
+            enable_async_checkpointing=True,
+            cleanup_tmp_directories=True,
+        )
+        self.directory = directory
+        self._manager = ocp.CheckpointManager(
+            directory,
+            options=options,
+            item_handlers={"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()},
+        )
+
+    def latest(self) -> int | None:
+        """The step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def best(self) -> int | None:
+        """The step whose evaluation was the best, of the checkpoints kept; None before the first evaluation."""
+        return self._manager.best_step()
+
+    def metrics(self, step: int) -> dict[str, float] | None:
+        """What the evaluation at `step` found; None if there was none."""
+        return self._manager.metrics(step)
+
+    def record(self, step: int) -> dict[str, Any]:
+        """What was stored beside the state at `step`."""
+        return self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+
+    def save(self, step: int, state: TrainState, record: dict[str, Any], metrics: dict[str, float] | None) -> None:
+        """Copies the state off the devices, then writes in the background.
+
+        Args:
+          step: updates done.
+          state: may be donated as soon as this returns.
+          record: JSON-able; says what the state was made with.
+          metrics: of the evaluation at this step, if there was one.
+        """
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
+        self._manager.save(step, args=items, metrics=metrics)
+
+    def restore(self, step: int, into: TrainState) -> TrainState:
+        """The state of `step`, laid out as `into` says, whatever devices it was written on.
+
+        Args:
+          step: of a checkpoint.
+          into: shapes, types and shardings (`state.abstract`).
+
+        Raises:
+          ResumeError: the checkpoint is of another model, or cannot be read.
+        """
+        self._require_same_shapes(step, into)
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(into)))["state"]
+        except (ValueError, OSError, KeyError) as error:
+            raise ResumeError(
+                f"The checkpoint of step {step} cannot be read: {error}\nDelete {self.directory / str(step)} to go on "
+                "from the one before it."
+            ) from error
+
+    def wait(self) -> None:
+        """Returns when everything saved is on disk; raises what went wrong in the background."""
+        self._manager.wait_until_finished()
+
+    def _require_same_shapes(self, step: int, into: TrainState) -> None:
+        stored = _shapes(self._manager.item_metadata(step)["state"])
+        wanted = _shapes(into)
+        differing = [key for key in sorted(stored | wanted) if stored.get(key) != wanted.get(key)]
+        # The optimiser's moments have the parameters' shapes and would tell everything thrice.
+        own = [key for key in differing if not key.startswith("opt_state/")] or differing
+        lines = [
+            f"  {key}: {stored.get(key, 'missing')} in the checkpoint, {wanted.get(key, 'missing')} in this model"
+            for key in own
+        ]
+        if not lines:
+            return
+        if len(lines) > _MISMATCHES_SHOWN:
+            lines = [*lines[:_MISMATCHES_SHOWN], f"  ... and {len(lines) - _MISMATCHES_SHOWN} more"]
+        raise ResumeError(
+            f"The checkpoint of step {step} in {self.directory} is of another model:\n"
+            + "\n".join(lines)
+            + "\nGive another --workdir, or the config that this workdir was started with."
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._manager.close()
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    """`{"params/aerial/kernel": "float32 [3, 3, 64, 64]"}` of a tree of arrays or of their descriptions."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype} {json.dumps(list(leaf.shape))}"
+        for path, leaf in leaves
+    }

@@ -1,0 +1,231 @@
+"""From a config to a trained and evaluated model in a workdir."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import logging
+
+from vigor_jax import tasks
+from vigor_jax.config import Config, ConfigError
+from vigor_jax.errors import UserError
+from vigor_jax.input.device_feed import DeviceFeed
+from vigor_jax.tasks.task import Task
+from vigor_jax.train import metric_writer, optimizer, record, state, step, summary
+from vigor_jax.train.checkpoint import Checkpoints
+from vigor_jax.train.epoch_table import EpochTable
+from vigor_jax.train.interval import IntervalMeter
+from vigor_jax.train.mesh import AXIS, data_mesh
+from vigor_jax.train.metric_writer import MetricWriter
+from vigor_jax.train.progress import Progress
+from vigor_jax.train.state import TrainState
+from vigor_jax.train.training_log import NonFiniteStep, TrainingLog
+
+
+class NonFiniteError(UserError):
+    """Training broke down; the message names the step and the last good checkpoint."""
+
+
+def train_and_evaluate(config: Config, workdir: str | Path) -> dict[str, Any]:
+    """Trains what `config` says, or goes on with what `workdir` holds, and evaluates it.
+
+    Called by every host with the same arguments; the workdir is one that all of them see.
+
+    Args:
+      config: of `vigor_jax.config.parse`.
+      workdir: made if missing; gets checkpoints, metrics and the summary.
+
+    Returns:
+      What `summary.json` holds: config, steps, metrics, best, throughput, versions.
+
+    Raises:
+      ConfigError: a value that cannot work here, such as a batch that the devices do not divide.
+      ResumeError: the workdir holds a run of another model, seed, batch or data.
+      NonFiniteError: loss or gradient were not finite.
+    """
+    workdir = Path(workdir).absolute()
+    mesh = data_mesh()
+    _require_divisible(config.batch.size, mesh)
+    complete = summary.finished(workdir, config)
+    if complete is not None:
+        logging.info("This run is complete: %s", workdir / summary.FILE_NAME)
+        return complete
+    task = tasks.create(config)
+    workdir.mkdir(parents=True, exist_ok=True)
+    with Checkpoints(
+        workdir / "checkpoints", newest=config.checkpoints_to_keep, selection_metric=task.selection_metric
+    ) as checkpoints:
+        return _Run(config, workdir, task, mesh, checkpoints).run()
+
+
+class _Run:
+    """The parts of one run; the methods stand in running order."""
+
+    def __init__(
+        self, config: Config, workdir: Path, task: Task, mesh: jax.sharding.Mesh, checkpoints: Checkpoints
+    ) -> None:
+        self._config = config
+        self._workdir = workdir
+        self._task = task
+        self._mesh = mesh
+        self._checkpoints = checkpoints
+        self._record = record.make(config, task)
+        self._optimizer = optimizer.create(config.optimizer)
+        self._total_steps = config.epochs * task.steps_per_epoch
+        self._is_first_host = jax.process_index() == 0
+        self._table = EpochTable()
+        self._metrics: dict[str, float] | None = None
+
+    def run(self) -> dict[str, Any]:
+        """Goes on from the newest checkpoint, if there is one, and to the end."""
+        latest = self._checkpoints.latest()
+        train_state = self._fresh() if latest is None else self._restored(latest)
+        first = latest or 0
+        self._show_plan(first)
+        writer = MetricWriter(self._workdir, first) if self._is_first_host else None
+        self._show_history()
+        with Progress(self._total_steps, first, show=self._is_first_host) as progress:
+            log = TrainingLog(self._task, self._config.batch.size, self._total_steps, progress, writer)
+            try:
+                if first < self._total_steps:
+                    self._train(train_state, first, log, progress, writer)
+                elif self._metrics is None:  # fewer epochs than at the start, and none of them evaluated
+                    self._metrics = self._evaluate(train_state, first, writer)
+            except NonFiniteStep as event:
+                raise self._nonfinite_error(event.step) from event
+            finally:
+                if writer is not None:
+                    writer.close()
+        return self._finish(log)
+
+    # ---- Start ----
+
+    def _fresh(self) -> TrainState:
+        return state.create(self._task, self._optimizer, self._config.seed, self._mesh)
+
+    def _restored(self, latest: int) -> TrainState:
+        stored = self._checkpoints.record(latest)
+        record.require_resumable(stored, self._record, f"The checkpoint of step {latest} in {self._workdir}")
+        for change in record.changes(stored, self._record):
+            logging.info("Changed since step %d: %s", latest, change)
+        if latest > self._total_steps:
+            raise ConfigError(
+                f"config.epochs = {self._config.epochs} ends at step {self._total_steps}, but {self._workdir} is at "
+                f"step {latest}: ask for more epochs, or give another --workdir."
+            )
+        self._metrics = self._checkpoints.metrics(latest)
+        into = state.abstract(self._task, self._optimizer, self._config.seed, self._mesh)
+        return self._checkpoints.restore(latest, into)
+
+    def _show_plan(self, first: int) -> None:
+        device = self._mesh.devices.flat[0]
+        logging.info(
+            "%s: %d steps of %d examples, %d an epoch, on %d x %s; workdir %s",
+            self._config.name,
+            self._total_steps,
+            self._config.batch.size,
+            self._task.steps_per_epoch,
+            self._mesh.size,
+            device.device_kind,
+            self._workdir,
+        )
+        if first:
+            logging.info("Going on from step %d.", first)
+
+    def _show_history(self) -> None:
+        """The rows that an earlier start printed."""
+        if self._is_first_host:
+            for row in metric_writer.read(self._workdir / metric_writer.FILE_NAME):
+                if "epoch" in row:
+                    self._table.add(row["epoch"], self._task.table(row))
+
+    # ---- Steps ----
+
+    def _train(
+        self, train_state: TrainState, first: int, log: TrainingLog, progress: Progress, writer: MetricWriter | None
+    ) -> None:
+        config = self._config
+        schedule = optimizer.learning_rate(config.optimizer)
+        update = step.make(self._task, self._optimizer, schedule, config.seed, self._mesh)
+        with DeviceFeed(self._task.batches(first), self._mesh, AXIS) as feed:
+            meter = IntervalMeter(feed, first)
+            for done, batch in zip(range(first + 1, self._total_steps + 1), feed, strict=False):
+                train_state, metrics, first_nonfinite_step = update(train_state, batch)
+                meter.add(metrics, first_nonfinite_step)
+                progress.advance()
+                log.poll()
+                evaluates, saves = self._evaluates_after(done), self._saves_after(done)
+                if saves or done % config.log_every_steps == 0:
+                    # A checkpoint ends the interval too, so that the intervals of a resumed run are those of an
+                    # unbroken one.
+                    log.put(meter.close())
+                if saves:
+                    log.flush()  # waits for the devices; nothing non-finite is evaluated or saved
+                    self._metrics = self._evaluate(train_state, done, writer) if evaluates else None
+                    self._checkpoints.save(done, train_state, self._record, self._metrics)
+                    meter.restart()
+        log.flush()
+
+    def _evaluates_after(self, done: int) -> bool:
+        every = self._config.evaluate_every_epochs * self._task.steps_per_epoch
+        return done % every == 0 or done == self._total_steps
+
+    def _saves_after(self, done: int) -> bool:
+        return done % self._config.checkpoint_every_steps == 0 or self._evaluates_after(done)
+
+    def _evaluate(self, train_state: TrainState, done: int, writer: MetricWriter | None) -> dict[str, float]:
+        metrics = self._task.evaluate(train_state.variables, self._mesh)
+        epoch = -(-done // self._task.steps_per_epoch)
+        if writer is not None:
+            writer.write(done, {"epoch": epoch, **metrics})
+            self._table.add(epoch, self._task.table(metrics))
+        return metrics
+
+    # ---- End ----
+
+    def _nonfinite_error(self, broken: int) -> NonFiniteError:
+        self._checkpoints.wait()
+        latest = self._checkpoints.latest()
+        if latest is None:
+            good = "No checkpoint was written before it."
+        else:
+            good = f"The last good checkpoint is {self._checkpoints.directory / str(latest)} (step {latest})."
+        return NonFiniteError(
+            f"Loss, gradient or running statistics were not finite in step {broken} (batch {broken - 1}, counted from "
+            f"0). {good} Nothing after it was kept. Try a lower config.optimizer.learning_rate or "
+            "config.optimizer.warmup_steps; the same command goes on from the checkpoint."
+        )
+
+    def _finish(self, log: TrainingLog) -> dict[str, Any]:
+        self._checkpoints.wait()
+        best = self._checkpoints.best()
+        best_metrics = None if best is None else self._checkpoints.metrics(best)
+        result = {
+            "config": self._record["config"],
+            "steps": self._total_steps,
+            "metrics": self._metrics,
+            "selection_metric": self._task.selection_metric,
+            "best": {"step": best, "metrics": best_metrics},
+            "throughput": log.throughput()
+            | {
+                "devices": self._mesh.size,
+                "device_kind": self._mesh.devices.flat[0].device_kind,
+                "hosts": jax.process_count(),
+            },
+            "versions": self._record["versions"],
+        }
+        if self._is_first_host:
+            logging.info("Summary: %s", summary.write(self._workdir, result))
+        return result
+
+
+def _require_divisible(batch_size: int, mesh: jax.sharding.Mesh) -> None:
+    devices, hosts = mesh.size, jax.process_count()
+    if batch_size % devices == 0:
+        return
+    below = batch_size // devices * devices
+    sizes = [size for size in (below, below + devices) if size >= 2]
+    raise ConfigError(
+        f"config.batch.size = {batch_size} cannot be divided among {devices} devices ({hosts} "
+        f"host{'s' if hosts > 1 else ''}). The nearest sizes that can: {', '.join(map(str, sizes))}."
+    )

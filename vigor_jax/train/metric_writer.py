@@ -1,0 +1,60 @@
+"""Metrics on disk: JSON lines for programs, TensorBoard events for people."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tensorboardX import SummaryWriter
+
+FILE_NAME = "metrics.jsonl"
+
+
+class MetricWriter:
+    """Appends to `metrics.jsonl` and to TensorBoard events in the same directory; a context manager.
+
+    One JSON object a line, with `step` first. What was written beyond the step a run goes on from is taken out, so
+    that no step appears twice.
+    """
+
+    def __init__(self, directory: Path, first_step: int):
+        """Opens both.
+
+        Args:
+          directory: exists.
+          first_step: updates done already; later lines are dropped.
+        """
+        path = directory / FILE_NAME
+        kept = [row for row in read(path) if row["step"] <= first_step]
+        # Through a second file, lest a run killed here loses its history.
+        rewritten = path.with_suffix(".tmp")
+        rewritten.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        rewritten.replace(path)
+        self._lines = path.open("a")
+        self._events = SummaryWriter(str(directory), purge_step=first_step + 1, write_to_disk=True)
+
+    def write(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Adds one row; it is on disk when this returns."""
+        self._lines.write(json.dumps({"step": step, **values}) + "\n")
+        self._lines.flush()
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+        self._events.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lines.close()
+        self._events.close()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file; none if it does not exist. A last line cut off by a killed process is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]

@@ -1,0 +1,71 @@
+"""Where the run is: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from absl import logging
+from tqdm import tqdm
+
+
+class Progress:
+    """Shows the steps done, the speed, the share of time spent waiting for data and the time left.
+
+    A context manager. On a terminal one bar, redrawn; otherwise one log line an interval, as bars fill log files.
+    """
+
+    def __init__(self, total_steps: int, done: int, *, show: bool):
+        """Starts.
+
+        Args:
+          total_steps: of the whole run.
+          done: by earlier starts.
+          show: False on all hosts but one.
+        """
+        self._total = total_steps
+        self._show = show
+        self._bar = None
+        if show and sys.stderr.isatty():
+            layout = "{percentage:3.0f}%|{bar:24}| step {n_fmt}/{total_fmt}{postfix}"
+            self._bar = tqdm(total=total_steps, initial=done, bar_format=layout, dynamic_ncols=True, leave=False)
+
+    def advance(self) -> None:
+        """One more step was handed to the devices."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def report(self, step: int, epoch: int, *, loss: float, examples_per_s: float, wait: float, left_s: float) -> None:
+        """Shows one interval's figures.
+
+        Args:
+          step: updates done at its end.
+          epoch: the step belongs to, counted from 1.
+          loss: mean of the interval.
+          examples_per_s: over all devices.
+          wait: share of the time spent waiting for data, in [0, 1].
+          left_s: seconds of training to go, evaluations not counted.
+        """
+        figures = f"loss {loss:.4f}, {examples_per_s:.4g} examples/s, data wait {wait:.0%}, {duration(left_s)} left"
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"epoch {epoch}, {figures}")
+        elif self._show:
+            logging.info("step %d/%d, epoch %d: %s", step, self._total, epoch, figures)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def duration(seconds: float) -> str:
+    """Writes `45 s`, `3 min 05 s` or `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,72 @@
+"""What a state was made with: stored in every checkpoint, compared when a run goes on."""
+
+import importlib.metadata
+import json
+import platform
+from typing import Any
+
+from vigor_jax import config as configs
+from vigor_jax.config import Config
+from vigor_jax.tasks.task import Task
+from vigor_jax.train.checkpoint import ResumeError
+
+_PACKAGES = ("vigor_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+# With another value of these the steps already done are not those that this config would have done.
+_FIXED = ("config.task", "config.seed", "config.batch.size")
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide a result."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def make(config: Config, task: Task) -> dict[str, Any]:
+    """The config, the task's fingerprint and the versions, as JSON would give them back."""
+    record = {"config": configs.to_dict(config), "fingerprint": task.fingerprint, "versions": versions()}
+    return json.loads(json.dumps(record))
+
+
+def require_resumable(stored: dict[str, Any], current: dict[str, Any], where: str) -> None:
+    """Refuses to go on with another seed, batch or data than the run was started with.
+
+    Args:
+      stored: the record of the checkpoint.
+      current: the record of this start.
+      where: names the checkpoint.
+
+    Raises:
+      ResumeError: with every differing value of both.
+    """
+    before, now = _fixed(stored), _fixed(current)
+    differing = [key for key in (before | now) if before.get(key) != now.get(key)]
+    if differing:
+        lines = [f"  {key}: {before.get(key)!r} in the checkpoint, {now.get(key)!r} now" for key in differing]
+        raise ResumeError(
+            f"{where} was made with other data or batches, so going on would not be the run it promises:\n"
+            + "\n".join(lines)
+            + "\nGive another --workdir to start afresh, or the old values to go on."
+        )
+
+
+def changes(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """`key: old -> new` of every config value that differs; for the log."""
+    before, now = _flatten(stored["config"], "config."), _flatten(current["config"], "config.")
+    return [
+        f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in before | now if before.get(key) != now.get(key)
+    ]
+
+
+def _fixed(record: dict[str, Any]) -> dict[str, Any]:
+    config = _flatten(record["config"], "config.")
+    fixed = {key: config[key] for key in _FIXED}
+    for key, value in _flatten(record["fingerprint"], "").items():
+        # What the fingerprint repeats of the config is shown once, by the name the user knows it by.
+        fixed[f"config.{key}" if f"config.{key}" in config else f"fingerprint of {key}"] = value
+    return fixed
+
+
+def _flatten(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

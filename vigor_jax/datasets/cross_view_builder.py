@@ -20,6 +20,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import tqdm
 
+from vigor_jax.config import DataConfig
 from vigor_jax.datasets import image_codec
 from vigor_jax.datasets.city_table import CityTable
 from vigor_jax.datasets.cross_view import CrossViewData, EncodedImages, Panoramas, Tiles
@@ -40,9 +41,9 @@ class CityConfig(tfds.core.BuilderConfig):
     ground_size: tuple[int, int]
 
 
-def size_name(config_sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:
-    """How the two image sizes appear in a config's name, e.g. 320x320-320x640."""
-    return "-".join(f"{height}x{width}" for height, width in config_sizes)
+def size_name(config: DataConfig) -> str:
+    """How the two image sizes appear in a builder config's name, e.g. 320x320-320x640."""
+    return "-".join(f"{height}x{width}" for height, width in (config.aerial_size, config.ground_size))
 
 
 # Not GeneratorBasedBuilder: it needs TensorFlow as soon as a split exceeds 1 GB.
@@ -139,6 +140,12 @@ class CrossViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 bar.update()
         if done + 1 != rows:
             raise RuntimeError(f"{self.builder_config.name}: {done + 1} {view} pictures for {rows} rows")
+
+
+def cities_needed(config: DataConfig) -> tuple[str, ...]:
+    """The cities that the config's protocols read, the training cities first."""
+    test = config.test_cities if "cross_area" in config.protocols else ()
+    return tuple(dict.fromkeys((*config.train_cities, *test)))
 
 
 def load(builders: Sequence[CrossViewBuilder], name: str) -> CrossViewData:

@@ -1,7 +1,7 @@
 """Evaluation of a cross-view model: embed every tile and panorama once, rank each split exactly."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -62,8 +62,16 @@ class Evaluation:
         }
         if self._constants is None:
             encoders |= {name: (jax.jit(baseline), jax.jit(baseline)) for name, baseline in _BASELINES.items()}
-        aerial = self._embed(self._data.aerial, self._tiles, {name: e[0] for name, e in encoders.items()}, mesh)
-        ground = self._embed(self._data.ground, self._panoramas, {name: e[1] for name, e in encoders.items()}, mesh)
+        aerial = self._embed(
+            self._data.aerial, self._data.tiles.names, self._tiles, {name: e[0] for name, e in encoders.items()}, mesh
+        )
+        ground = self._embed(
+            self._data.ground,
+            self._data.panoramas.names,
+            self._panoramas,
+            {name: e[1] for name, e in encoders.items()},
+            mesh,
+        )
         found = {name: self._rank(ground[name], aerial[name], mesh) for name in encoders}
         if self._constants is None:
             self._constants = self._measure_constants({name: found[name] for name in _BASELINES})
@@ -76,6 +84,7 @@ class Evaluation:
     def _embed(
         self,
         images: EncodedImages,
+        names: Sequence[str],
         rows: Int[np.ndarray, "images"],
         encoders: dict[str, Callable[[jax.Array], jax.Array]],
         mesh: Mesh,
@@ -86,9 +95,8 @@ class Evaluation:
         # Each host decodes its part of each batch; the last batch is filled up with the first image.
         padded = np.concatenate([rows, np.full(-len(rows) % batch_size, rows[0])])
         local = padded.reshape(-1, hosts, batch_size // hosts)[:, jax.process_index()].ravel()
-        batches = (
-            {"images": decoded} for decoded, _ in image_batches(images, local, batch_size // hosts, self._threads)
-        )
+        decoded = image_batches(images, local, batch_size // hosts, self._threads, names=names)
+        batches = ({"images": batch} for batch, _ in decoded)
         collected: dict[str, list[jax.Array]] = {name: [] for name in encoders}
         with DeviceFeed(batches, mesh) as feed:
             for batch in feed:

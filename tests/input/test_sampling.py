@@ -164,16 +164,16 @@ def test_an_impossible_batch_is_refused_with_the_key_and_the_counts(street_grid)
         BatchPlan(references, city, seed=0, batch_size=10, one_city=True)
 
 
-def test_an_epoch_of_vigor_is_planned_within_a_second(street_grid):
+def test_an_epoch_of_vigor_is_planned_in_linear_time(street_grid):
     references, city = street_grid(cities=4, side=150, per_city=13_000)
-    start = time.perf_counter()
+    start = time.thread_time()
     BatchPlan(references, city, seed=0, batch_size=32, one_city=False)(0)
-    # 0.1 s on an idle core; the bound leaves room for a busy machine.
-    assert time.perf_counter() - start < 1.0
+    # 0.1 s, and the type checks of the tests on top; a scan that is quadratic in the examples takes minutes.
+    assert time.thread_time() - start < 2.0
 
 
 def test_claims_are_all_or_nothing():
-    claimed = ClaimedTiles(np.array([[0, 1, 2, 3], [3, 4, 5, 6], [4, 5, 6, 7]]))
+    claimed = ClaimedTiles(np.array([[0, 1, 2, 3], [6, 5, 4, 3], [4, 5, 6, 7]]))
     claimed.start_batch()
     assert claimed.claim(0)
     assert not claimed.claim(1)

@@ -14,7 +14,6 @@ from jaxtyping import Float, UInt8
 from vigor_jax.errors import UserError
 from vigor_jax.input.randomness import fold
 
-
 # OpenCV, because copying NumPy's rotated and mirrored views into a batch costs as much as decoding the image.
 _ROTATIONS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 

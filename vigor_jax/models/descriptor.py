@@ -32,7 +32,7 @@ class Centring(nn.Module):
         self, descriptor: Float[Array | np.ndarray, "batch dim"], *, train: bool, axis_name: str | None = None
     ) -> Float[Array, "batch dim"]:
         """[B, D] -> [B, D] float32. With `axis_name` the rows are one device's and the mean is over all devices'."""
-        descriptor = descriptor.astype(jnp.float32)
+        descriptor = jnp.asarray(descriptor, jnp.float32)
         mean = self.variable("batch_stats", "mean", jnp.zeros, descriptor.shape[-1:], jnp.float32)
         count = self.variable("batch_stats", "count", jnp.zeros, (), jnp.float32)
         if not train:

@@ -1,0 +1,167 @@
+"""Two towers, one space."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from vigor_jax.errors import UserError
+from vigor_jax.losses import soft_margin_triplet
+from vigor_jax.models import VGG16, CrossViewModel
+from vigor_jax.models.cross_view import with_tower_weights
+
+_MODELS = {
+    "safa": {"aggregation": "safa", "num_heads": 3},
+    "safa_unpooled": {"aggregation": "safa", "num_heads": 2, "final_pool": False, "centre_descriptor": True},
+    "fully_connected": {"aggregation": "fully_connected", "descriptor_dim": 24, "dropout": 0.0},
+}
+
+
+def _images(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    noise = [rng.uniform(0, 256, (rows, 48, width, 3)) for width in (48, 80)]
+    # Each image of its own colour: averaged over an image, noise alone looks the same in all of them.
+    return tuple((n * rng.uniform(size=(rows, 1, 1, 3))).astype(np.uint8) for n in noise)
+
+
+def _init(name: str, **changes: object) -> tuple[CrossViewModel, dict]:
+    """A model and random variables, without the compilation of an initialisation."""
+    model = CrossViewModel(**{"width": 0.0625, **_MODELS[name], **changes})
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(lambda: model.init({"params": key, "dropout": key}, *_images(1), train=True))
+    rng = np.random.default_rng(1)
+
+    def fill(path, leaf):
+        if path[0].key == "batch_stats":
+            return np.zeros(leaf.shape, np.float32)
+        fan_in = np.prod(leaf.shape[:-1]) if len(leaf.shape) != 3 else leaf.shape[0]
+        return (rng.normal(size=leaf.shape) * np.sqrt(1.5 / fan_in)).astype(leaf.dtype)
+
+    return model, jax.tree.map_with_path(fill, shapes)
+
+
+@pytest.mark.parametrize(("name", "dim"), [("safa", 96), ("fully_connected", 24)])
+def test_unit_float32_embeddings_one_by_one_or_together(name, dim):
+    model, variables = _init(name, dtype=jnp.bfloat16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+    aerial, ground = _images(3)
+
+    @jax.jit
+    def run():
+        pair = model.apply(variables, aerial, ground, train=False)
+        views = (("aerial", aerial), ("ground", ground))
+        encoded = [model.apply(variables, images, method=f"encode_{view}", train=False) for view, images in views]
+        described = [model.apply(variables, images, method=f"describe_{view}") for view, images in views]
+        return pair, encoded, described
+
+    for embedding, encoded, descriptor in zip(*run(), strict=True):
+        assert embedding.shape == (3, dim)
+        assert embedding.dtype == descriptor.dtype == jnp.float32
+        np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(encoded, embedding)
+        length = np.linalg.norm(descriptor, axis=1, keepdims=True)
+        assert (abs(length - 1) > 0.01).all()
+        np.testing.assert_allclose(embedding, descriptor / length, atol=1e-6)
+        assert embedding.std(axis=0).max() > 1e-3  # the images differ
+
+
+def test_towers_are_not_shared_and_the_fully_connected_head_is():
+    _, safa = _init("safa")
+    assert set(safa["params"]) == {"aerial_tower", "ground_tower", "aerial_aggregation", "ground_aggregation"}
+    assert safa["params"]["aerial_aggregation"]["kernel_in"].shape == (4, 2, 3)  # 48 px: 3x3, pooled to 2x2
+    assert safa["params"]["ground_aggregation"]["kernel_in"].shape == (6, 3, 3)  # 48x80 px: 3x5, pooled to 2x3
+    towers = [safa["params"][tower]["conv1_1"]["kernel"] for tower in ("aerial_tower", "ground_tower")]
+    assert not np.allclose(*towers)
+    _, siamese = _init("fully_connected")
+    assert set(siamese["params"]) == {"aerial_tower", "ground_tower", "shared_aggregation"}
+    _, unpooled = _init("safa_unpooled")
+    assert unpooled["params"]["aerial_aggregation"]["kernel_in"].shape == (9, 4, 2)
+    assert unpooled["params"]["ground_aggregation"]["kernel_in"].shape == (15, 7, 2)
+
+
+def test_published_sizes():
+    """320x320 and 320x640: 10x10 and 10x20 positions, 4096 dimensions."""
+    model = CrossViewModel(aggregation="safa")
+    aerial, ground = jnp.zeros((1, 320, 320, 3), jnp.uint8), jnp.zeros((1, 320, 640, 3), jnp.uint8)
+    embeddings, variables = jax.eval_shape(
+        lambda key: model.init_with_output(key, aerial, ground, train=False), jax.random.key(0)
+    )
+    assert [e.shape for e in embeddings] == [(1, 4096)] * 2
+    assert variables["params"]["aerial_aggregation"]["kernel_in"].shape == (100, 50, 8)
+    assert variables["params"]["ground_aggregation"]["kernel_in"].shape == (200, 100, 8)
+
+
+@pytest.mark.parametrize("name", ["safa_unpooled", "fully_connected"])
+def test_loss_gradient_and_statistics_on_devices_are_those_of_one(name):
+    model, variables = _init(name)
+    aerial, ground = _images(8)
+
+    def step(params, aerial, ground, axis_name=None):
+        def loss(params):
+            embeddings, state = model.apply(
+                {**variables, "params": params},
+                aerial,
+                ground,
+                train=True,
+                axis_name=axis_name,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(0)},
+            )
+            return soft_margin_triplet(*embeddings, axis_name=axis_name), state
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    (loss, state), gradients = jax.jit(step)(variables["params"], aerial, ground)
+    mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])
+    rows, everywhere = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+    mapped = jax.shard_map(
+        lambda params, aerial, ground: step(params, aerial, ground, "data"),
+        mesh=mesh,
+        in_specs=(P(), P("data"), P("data")),
+        out_specs=P(),
+    )
+    (mapped_loss, mapped_state), mapped_gradients = jax.jit(mapped)(
+        jax.device_put(variables["params"], everywhere), jax.device_put(aerial, rows), jax.device_put(ground, rows)
+    )
+    np.testing.assert_allclose(mapped_loss, loss, rtol=1e-5)
+    for (path, expected), found in zip(
+        jax.tree.leaves_with_path((state, gradients)), jax.tree.leaves((mapped_state, mapped_gradients)), strict=True
+    ):
+        difference, length = np.linalg.norm(found - expected), np.linalg.norm(expected)
+        assert length > 0, path
+        assert difference < 1e-3 * length, (path, difference / length)
+
+
+def test_evaluation_does_not_look_at_the_other_images():
+    model, variables = _init("safa_unpooled")
+    descriptors = np.random.default_rng(0).normal(loc=3.0, size=(4, 64)).astype(np.float32)
+    for view in ("aerial", "ground"):
+        trained, state = model.apply(
+            variables, descriptors, method=f"embed_{view}", train=True, mutable=["batch_stats"]
+        )
+        centred = descriptors - descriptors.mean(axis=0)
+        expected = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+        np.testing.assert_allclose(trained, expected, atol=1e-5)
+        # After one batch the running mean is that batch's; it then serves any other batch, of one image too.
+        means = {name: np.asarray(statistics["mean"]).any() for name, statistics in state["batch_stats"].items()}
+        assert means == {f"{name}_centring": name == view for name in ("aerial", "ground")}
+        alone = model.apply({**variables, **state}, descriptors[:1], method=f"embed_{view}")
+        np.testing.assert_allclose(alone[0], expected[0], atol=1e-5)
+
+
+def test_both_towers_start_from_given_weights():
+    _, variables = _init("safa")
+    vgg = jax.tree.map(lambda leaf: leaf + 1, variables["params"]["aerial_tower"])
+    loaded = with_tower_weights(variables, vgg)
+    for tower in ("aerial_tower", "ground_tower"):
+        jax.tree.map(np.testing.assert_array_equal, loaded["params"][tower], vgg)
+    assert loaded["params"]["aerial_aggregation"] is variables["params"]["aerial_aggregation"]
+
+
+def test_weights_of_another_width_name_the_key():
+    _, variables = _init("safa")
+    vgg = jax.eval_shape(VGG16().init, jax.random.key(7), jnp.zeros((1, 32, 32, 3)))["params"]
+    with pytest.raises(UserError, match=r"conv1_1 has 64 channels, the model's 4.*config\.model\.width=1"):
+        with_tower_weights(variables, vgg)

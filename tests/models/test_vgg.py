@@ -1,0 +1,85 @@
+"""VGG-16 against convolutions written out in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vigor_jax.models.vgg import LAYERS, VGG16, max_pool_2x2
+
+
+def _explicit_pool(features: np.ndarray) -> np.ndarray:
+    batch, height, width, channels = features.shape
+    pooled = np.empty((batch, -(-height // 2), -(-width // 2), channels), features.dtype)
+    for i in range(pooled.shape[1]):
+        for j in range(pooled.shape[2]):
+            pooled[:, i, j] = features[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max(axis=(1, 2))
+    return pooled
+
+
+def _explicit_vgg(params: dict, images: np.ndarray) -> np.ndarray:
+    features = images.astype(np.float64)
+    for layer in LAYERS:
+        if layer.endswith("_1") and layer != "conv1_1":
+            features = _explicit_pool(features)
+        kernel, bias = (np.asarray(params[layer][part], np.float64) for part in ("kernel", "bias"))
+        _, height, width, _ = features.shape
+        padded = np.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        total = sum(padded[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3))
+        features = np.maximum(total + bias, 0)
+    return features
+
+
+def _random_params(model: VGG16) -> dict:
+    """Without the compilation of an initialisation; biases too, so that a missing one shows."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    rng = np.random.default_rng(1)
+    return jax.tree.map(
+        lambda leaf: (rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]) / 3)).astype(np.float32),
+        shapes,
+    )
+
+
+def test_features_are_those_of_explicit_convolutions():
+    images = np.random.default_rng(0).normal(size=(2, 40, 56, 3)).astype(np.float32)
+    model = VGG16(width=0.0625)
+    params = _random_params(model)
+    features = jax.jit(model.apply)({"params": params}, images)
+    assert features.shape == (2, 3, 4, 32)
+    np.testing.assert_allclose(features, _explicit_vgg(params, images), rtol=1e-3, atol=1e-4)
+
+
+def test_layers_and_shapes_of_full_width():
+    shapes = jax.eval_shape(VGG16().init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    assert tuple(shapes) == LAYERS
+    assert len(LAYERS) == 13
+    # The published convolutional part: 138,357,544 parameters less the three fully connected layers.
+    fully_connected = (25088 * 4096 + 4096) + (4096 * 4096 + 4096) + (4096 * 1000 + 1000)
+    assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == 138_357_544 - fully_connected
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 5, 7, 2), (1, 1, 1, 1)])
+def test_pool_keeps_the_last_row_and_column(shape):
+    features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    np.testing.assert_array_equal(max_pool_2x2(jnp.asarray(features)), _explicit_pool(features))
+    gradient = jax.grad(lambda x: max_pool_2x2(x).sum())(jnp.asarray(features))
+    assert gradient.sum() == np.prod(_explicit_pool(features).shape)  # one winner a window
+    assert set(np.unique(gradient)) <= {0.0, 1.0}
+
+
+def test_signal_keeps_its_size_at_random_start():
+    images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
+    features = VGG16(width=0.25).init_with_output(jax.random.key(0), images)[0]
+    assert 0.1 < float(jnp.sqrt(jnp.mean(features**2))) < 10
+
+
+def test_bfloat16_computation_keeps_float32_parameters():
+    model = VGG16(width=0.0625, dtype=jnp.bfloat16)
+    images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+    variables = {"params": _random_params(model)}
+    features = model.apply(variables, images)
+    assert features.dtype == jnp.bfloat16
+    exact = VGG16(width=0.0625).apply(variables, images)
+    np.testing.assert_allclose(features.astype(jnp.float32), exact, atol=0.05 * float(exact.max()))

@@ -1,12 +1,14 @@
 """A task small enough to check by hand: two linear towers on random bytes."""
 
 import dataclasses
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vigor_jax import config, tasks
 from vigor_jax.tasks.task import LossOutput
 
 ALPHA = 5.0
@@ -25,6 +27,8 @@ class ToyTask:
     seed: int = 0
     width: int = 4
     nonfinite_batch: int = -1  # this batch asks for an infinite loss
+    batch_seconds: float = 0.0  # to make a batch
+    collapsed_below: float = -1.0  # the loss that is diagnosed
     selection_metric: str = "validation/top1"
     fingerprint: dict = dataclasses.field(default_factory=lambda: {"data": "toy"})
     scores: list = dataclasses.field(default_factory=list)  # what each evaluation finds; then 0.5
@@ -50,6 +54,7 @@ class ToyTask:
     def batches(self, first_step):
         step = first_step
         while True:
+            time.sleep(self.batch_seconds)
             yield self.batch(step)
             step += 1
 
@@ -88,12 +93,40 @@ class ToyTask:
 
     def table(self, metrics):
         return {
-            "validation": {"top-1": metrics["validation/top1"]},
-            "same_area": {"top-1": metrics["same_area/top1"], "gallery": metrics["same_area/gallery"]},
+            "validation": {"top-1": f"{metrics['validation/top1']:.3f}", "gallery": "20"},
+            "same_area": {"top-1": f"{metrics['same_area/top1']:.3f}", "gallery": f"{metrics['same_area/gallery']}"},
         }
 
     def diagnose(self, metrics):
-        return "the toy has collapsed" if metrics["loss"] < 0 else None
+        return "the toy has collapsed" if metrics["loss"] < self.collapsed_below else None
+
+
+def toy_config(**changes):
+    """Two epochs of four steps; a checkpoint every three steps and after every epoch."""
+    tree = {
+        "name": "toy",
+        "task": "toy",
+        "epochs": 2,
+        "data": {"name": "toy", "train_cities": ("Toytown",), "protocols": ("same_area",)},
+        "model": {"aggregation": "safa"},
+        "optimizer": {"learning_rate": 1e-2},
+        "batch": {"size": 8},
+        "log_every_steps": 2,
+        "checkpoint_every_steps": 3,
+    }
+    return config.parse(tree | changes)
+
+
+@pytest.fixture(name="toy_config")
+def toy_config_fixture():
+    """`(**changes) -> Config`."""
+    return toy_config
+
+
+@pytest.fixture
+def register_toy(monkeypatch):
+    """`(task) -> None`: makes it the task that "toy" names."""
+    return lambda task: monkeypatch.setitem(tasks.REGISTRY, "toy", lambda config: task)
 
 
 @pytest.fixture

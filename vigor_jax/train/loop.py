@@ -1,5 +1,6 @@
 """From a config to a trained and evaluated model in a workdir."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,11 @@ class _Run:
         train_state = self._fresh() if latest is None else self._restored(latest)
         first = latest or 0
         self._show_plan(first)
-        writer = MetricWriter(self._workdir, first) if self._is_first_host else None
-        self._show_history()
-        with Progress(self._total_steps, first, show=self._is_first_host) as progress:
+        with (
+            MetricWriter(self._workdir, first) if self._is_first_host else contextlib.nullcontext() as writer,
+            Progress(self._total_steps, first, show=self._is_first_host) as progress,
+        ):
+            self._show_history()
             log = TrainingLog(self._task, self._config.batch.size, self._total_steps, progress, writer)
             try:
                 if first < self._total_steps:
@@ -93,9 +96,6 @@ class _Run:
                     self._metrics = self._evaluate(train_state, first, writer)
             except NonFiniteStep as event:
                 raise self._nonfinite_error(event.step) from event
-            finally:
-                if writer is not None:
-                    writer.close()
         return self._finish(log)
 
     # ---- Start ----
@@ -161,6 +161,7 @@ class _Run:
                     log.put(meter.close())
                 if saves:
                     log.flush()  # waits for the devices; nothing non-finite is evaluated or saved
+                    progress.note("evaluating" if evaluates else "saving")
                     self._metrics = self._evaluate(train_state, done, writer) if evaluates else None
                     self._checkpoints.save(done, train_state, self._record, self._metrics)
                     meter.restart()

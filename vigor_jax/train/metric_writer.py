@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tensorboardX import SummaryWriter
 
@@ -42,7 +42,7 @@ class MetricWriter:
             self._events.add_scalar(name, value, step)
         self._events.flush()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "MetricWriter":
         return self
 
     def __exit__(

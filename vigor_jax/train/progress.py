@@ -2,7 +2,6 @@
 
 import sys
 from types import TracebackType
-from typing import Self
 
 from absl import logging
 from tqdm import tqdm
@@ -34,6 +33,11 @@ class Progress:
         if self._bar is not None:
             self._bar.update()
 
+    def note(self, what: str) -> None:
+        """Says on the bar why it stands still."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(what)
+
     def report(self, step: int, epoch: int, *, loss: float, examples_per_s: float, wait: float, left_s: float) -> None:
         """Shows one interval's figures.
 
@@ -51,7 +55,7 @@ class Progress:
         elif self._show:
             logging.info("step %d/%d, epoch %d: %s", step, self._total, epoch, figures)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(

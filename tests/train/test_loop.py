@@ -1,0 +1,212 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from vigor_jax.config import ConfigError
+from vigor_jax.train import mesh as meshes
+from vigor_jax.train import optimizer as optimizers
+from vigor_jax.train import state as states
+from vigor_jax.train import step as steps
+from vigor_jax.train.checkpoint import Checkpoints, ResumeError
+from vigor_jax.train.loop import NonFiniteError, train_and_evaluate
+
+
+def rows(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def kept(workdir):
+    return sorted(int(folder.name) for folder in (workdir / "checkpoints").iterdir())
+
+
+def final_state(workdir, task, config):
+    mesh = meshes.data_mesh()
+    into = states.abstract(task, optimizers.create(config.optimizer), config.seed, mesh)
+    with Checkpoints(workdir / "checkpoints", newest=3, selection_metric=task.selection_metric) as checkpoints:
+        return jax.device_get(checkpoints.restore(checkpoints.latest(), into))
+
+
+def assert_equal_bits(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_run_leaves_metrics_table_and_summary_and_is_done_once(toy_task, toy_config, register_toy, tmp_path, capsys):
+    task, config = toy_task(scores=[0.3, 0.2]), toy_config()
+    register_toy(task)
+    summary = train_and_evaluate(config, tmp_path)
+
+    assert task.evaluated_steps == [4, 8]
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
+    assert summary["steps"] == 8
+    assert summary["metrics"] == {"validation/top1": 0.2, "same_area/top1": 0.1, "same_area/gallery": 100}
+    assert summary["best"]["step"] == 4
+    assert summary["best"]["metrics"]["same_area/top1"] == 0.15
+    assert summary["throughput"]["timed_steps"] == 7
+    assert summary["throughput"]["devices"] == 8
+    assert summary["throughput"]["examples_per_s"] > 0
+    assert 0 <= summary["throughput"]["data_wait_share"] <= 1
+    assert summary["config"]["batch"]["size"] == 8
+    assert summary["versions"]["jax"] == jax.__version__
+    # Logged every 2 steps and before every checkpoint (3, 4, 6, 8); evaluated at 4 and 8.
+    assert [row["step"] for row in rows(tmp_path)] == [2, 3, 4, 4, 6, 8, 8]
+    assert [row["epoch"] for row in rows(tmp_path) if "epoch" in row] == [1, 2]
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["epoch", "split", "top-1", "gallery"]
+    assert [line.split() for line in table[2:]] == [
+        ["1", "validation", "0.300", "20"],
+        ["same_area", "0.150", "100"],
+        ["2", "validation", "0.200", "20"],
+        ["same_area", "0.100", "100"],
+    ]
+
+    assert train_and_evaluate(config, tmp_path) == summary
+    assert task.evaluated_steps == [4, 8]
+
+
+def test_logged_metrics_are_the_interval_means(toy_task, toy_config, register_toy, tmp_path):
+    task, config = toy_task(), toy_config(epochs=1)
+    register_toy(task)
+    train_and_evaluate(config, tmp_path)
+
+    mesh = meshes.data_mesh()
+    optimizer, schedule = optimizers.create(config.optimizer), optimizers.learning_rate(config.optimizer)
+    state, step = states.create(task, optimizer, 0, mesh), steps.make(task, optimizer, schedule, 0, mesh)
+    losses = []
+    for t in range(4):
+        batch = jax.device_put(task.batch(t), NamedSharding(mesh, PartitionSpec("data")))
+        state, metrics, _ = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    logged = {row["step"]: row["train/loss"] for row in rows(tmp_path) if "train/loss" in row}
+    expected = {2: np.mean(losses[:2]), 3: losses[2], 4: losses[3]}
+    assert logged == pytest.approx(expected, rel=1e-6)
+
+
+def test_going_on_equals_an_unbroken_run(toy_task, toy_config, register_toy, tmp_path, capsys):
+    register_toy(toy_task())
+    train_and_evaluate(toy_config(epochs=1), tmp_path / "resumed")
+    capsys.readouterr()
+    task = toy_task()
+    register_toy(task)
+    train_and_evaluate(toy_config(epochs=3), tmp_path / "resumed")
+    assert task.evaluated_steps == [8, 12]
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines() if "validation" in line]
+    assert shown == ["1", "2", "3"]  # the table of the first start, then the new rows
+    train_and_evaluate(toy_config(epochs=3), tmp_path / "unbroken")
+
+    config = toy_config(epochs=3)
+    resumed, unbroken = (final_state(tmp_path / name, toy_task(), config) for name in ("resumed", "unbroken"))
+    assert int(resumed.step) == 12
+    assert_equal_bits(resumed, unbroken)
+
+    def deterministic(name):
+        speed = ("train/examples_per_s", "train/step_ms", "train/data_wait_share")
+        return [{k: v for k, v in row.items() if k not in speed} for row in rows(tmp_path / name)]
+
+    assert deterministic("resumed") == deterministic("unbroken")
+
+
+def test_killed_before_the_summary_evaluates_nothing_again(toy_task, toy_config, register_toy, tmp_path):
+    register_toy(toy_task())
+    first = train_and_evaluate(toy_config(), tmp_path)
+    (tmp_path / "summary.json").unlink()
+    task = toy_task()
+    register_toy(task)
+    again = train_and_evaluate(toy_config(), tmp_path)
+    assert task.evaluated_steps == []
+    assert again["metrics"] == first["metrics"]
+    assert again["throughput"]["examples_per_s"] is None
+
+
+def test_the_newest_and_the_best_are_kept(toy_task, toy_config, register_toy, tmp_path):
+    register_toy(toy_task(scores=[0.1, 0.9, 0.2, 0.3]))
+    summary = train_and_evaluate(toy_config(epochs=4, checkpoints_to_keep=2), tmp_path)
+    assert kept(tmp_path) == [8, 15, 16]
+    assert summary["best"]["step"] == 8
+
+
+@pytest.mark.parametrize(("bad_batch", "last_good"), [(5, 4), (1, None)])
+def test_a_nonfinite_step_stops_the_run(toy_task, toy_config, register_toy, tmp_path, bad_batch, last_good):
+    task = toy_task(nonfinite_batch=bad_batch)
+    register_toy(task)
+    with pytest.raises(NonFiniteError) as error:
+        train_and_evaluate(toy_config(epochs=4, log_every_steps=100), tmp_path)
+    assert f"in step {bad_batch + 1} (batch {bad_batch}, counted from 0)" in str(error.value)
+    where = f"checkpoints/{last_good} (step {last_good})" if last_good else "No checkpoint was written"
+    assert where in str(error.value)
+    assert max(kept(tmp_path), default=None) == last_good
+    assert all(step <= bad_batch for step in task.evaluated_steps)
+    assert all(np.isfinite(value) for row in rows(tmp_path) for value in row.values())
+
+
+def test_a_diagnosis_is_logged_once(toy_task, toy_config, register_toy, tmp_path, caplog):
+    register_toy(toy_task(collapsed_below=100.0))
+    with caplog.at_level("WARNING"):
+        train_and_evaluate(toy_config(), tmp_path)
+    assert [record.message for record in caplog.records].count("the toy has collapsed") == 1
+
+
+def test_another_seed_batch_or_data_is_refused(toy_task, toy_config, register_toy, tmp_path):
+    register_toy(toy_task())
+    train_and_evaluate(toy_config(epochs=1), tmp_path)
+    register_toy(toy_task(batch_size=16, seed=3, fingerprint={"data": "other"}))
+    with pytest.raises(ResumeError) as error:
+        train_and_evaluate(toy_config(seed=3, batch={"size": 16}), tmp_path)
+    for line in (
+        "config.seed: 0 in the checkpoint, 3 now",
+        "config.batch.size: 8 in the checkpoint, 16 now",
+        "fingerprint of data: 'toy' in the checkpoint, 'other' now",
+        "--workdir",
+    ):
+        assert line in str(error.value)
+
+
+def test_another_model_is_refused(toy_task, toy_config, register_toy, tmp_path):
+    register_toy(toy_task())
+    train_and_evaluate(toy_config(epochs=1), tmp_path)
+    register_toy(toy_task(width=5))
+    with pytest.raises(ResumeError) as error:
+        train_and_evaluate(toy_config(), tmp_path)
+    assert "params/ground: float32 [6, 4] in the checkpoint, float32 [6, 5] in this model" in str(error.value)
+    assert "statistics/mean" in str(error.value)
+    assert "opt_state" not in str(error.value)
+    assert "--workdir" in str(error.value)
+
+
+def test_fewer_epochs_than_done_is_refused(toy_task, toy_config, register_toy, tmp_path):
+    register_toy(toy_task())
+    train_and_evaluate(toy_config(epochs=2), tmp_path)
+    with pytest.raises(ConfigError, match=r"ends at step 4, but .* is at step 8"):
+        train_and_evaluate(toy_config(epochs=1), tmp_path)
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(14, "8, 16"), (3, "8"), (20, "16, 24")])
+def test_a_batch_that_the_devices_do_not_divide(toy_config, tmp_path, size, sizes):
+    with pytest.raises(ConfigError) as error:
+        train_and_evaluate(toy_config(batch={"size": size}), tmp_path)
+    assert str(error.value) == (
+        f"config.batch.size = {size} cannot be divided among 8 devices (1 host). The nearest sizes that can: {sizes}."
+    )
+
+
+def test_errors_of_the_batches_reach_the_user(toy_task, toy_config, register_toy, tmp_path):
+    class Broken(toy_task):
+        def batch(self, step):
+            if step == 2:
+                raise OSError("truncated JPEG")
+            return super().batch(step)
+
+    register_toy(Broken())
+    with pytest.raises(OSError, match="truncated JPEG"):
+        train_and_evaluate(toy_config(), tmp_path)
+
+
+def test_the_learning_rate_is_the_schedules(toy_task, toy_config, register_toy, tmp_path):
+    register_toy(toy_task())
+    config = toy_config(epochs=1, log_every_steps=1, optimizer={"learning_rate": 0.5, "decay_steps": 2})
+    train_and_evaluate(config, tmp_path)
+    rates = [row["train/learning_rate"] for row in rows(tmp_path) if "train/loss" in row]
+    assert rates == pytest.approx([0.5 * 0.1 ** (t / 2) for t in range(4)], rel=1e-5)

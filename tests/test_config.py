@@ -54,6 +54,7 @@ def test_lists_become_tuples():
         ("data.validation_fraction", 0.0, ["config.data.validation_fraction"]),
         ("data.aerial_size", (16, 16), ["config.data.aerial_size", "32"]),
         ("epochs", 0, ["config.epochs", "0"]),
+        ("seed", -1, ["config.seed", "-1"]),
         ("model", 3, ["config.model", "group"]),
     ],
 )

@@ -188,6 +188,7 @@ def _check_values(config: Config) -> None:
                 value = getattr(value, part)
             raise ConfigError(f"config.{key} = {value!r}: {expectation}.")
 
+    require(config.seed >= 0, "seed", "must not be negative")
     require(config.epochs >= 1, "epochs", "train for at least one epoch")
     require(config.batch.size >= 2, "batch.size", "a triplet needs a negative, so at least 2")
     require(config.eval_batch_size >= 1, "eval_batch_size", "must be positive")

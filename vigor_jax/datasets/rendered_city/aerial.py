@@ -1,0 +1,80 @@
+"""The aerial view: a tile seen straight down, orthographic, north up."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from vigor_jax.datasets.rendered_city import palette
+from vigor_jax.datasets.rendered_city.cars import CABIN, HALF_LENGTH, HALF_WIDTH, Car, car_at
+from vigor_jax.datasets.rendered_city.extent import AERIAL
+from vigor_jax.datasets.rendered_city.ground import ground_surface
+from vigor_jax.datasets.rendered_city.heights import sunlit
+from vigor_jax.datasets.rendered_city.light import draw_light, facing, finish, illuminate
+from vigor_jax.datasets.rendered_city.place import find_place, find_road
+from vigor_jax.datasets.rendered_city.roofs import roof_surface
+from vigor_jax.datasets.rendered_city.surface import Surface, over, plain
+from vigor_jax.datasets.rendered_city.texture import noise
+from vigor_jax.datasets.rendered_city.trees import CANOPY_BOTTOM, tree_at
+
+
+def car_from_above(car: Car) -> tuple[Surface, Any]:
+    """A parked car's paint and glass, and where it covers the ground."""
+    covers = car.exists & (jnp.abs(car.along) < HALF_LENGTH) & (jnp.abs(car.across) < HALF_WIDTH)
+    forward = jnp.where(car.backwards, -car.along, car.along)
+    screen = (forward > CABIN[0]) & (forward < CABIN[1])
+    top = (forward > CABIN[0] + 0.45) & (forward < CABIN[1] - 0.55) & (jnp.abs(car.across) < HALF_WIDTH - 0.16)
+    glass = screen & ~top
+    colour = jnp.where(glass, jnp.uint32(palette.GLASS), car.paint)
+    shade = jnp.where(top, 1.08, jnp.where(jnp.abs(car.across) > HALF_WIDTH - 0.12, 0.8, 1.0))
+    return plain(colour, shade), covers
+
+
+def render_tile(region: Any, u0: Any, v0: Any, side: Any, image_key: Any, size: int, samples: int) -> Any:
+    """Renders one tile, uint8 [size, size, 3].
+
+    (u0, v0) is its centre in the region's frame and `side` what it spans, in metres; `image_key` (uint32) decides
+    exposure and noise; a pixel is the average of samples x samples points.
+    """
+    n = size * samples
+    step = side / n
+    axis = (jnp.arange(n) + 0.5) * step - 0.5 * side
+    east, north = jnp.broadcast_arrays(axis[None, :], -axis[:, None])
+    cos, sin = jnp.cos(region.orientation), jnp.sin(region.orientation)
+    u, v = u0 + east * cos + north * sin, v0 + north * cos - east * sin
+    footprint = jnp.full_like(u, 1.0) * step * (jnp.abs(cos) + jnp.abs(sin))
+
+    light = draw_light(region, AERIAL, image_key)
+    place = find_place(region, u, v)
+    road = find_road(place, u, v)
+    surface = ground_surface(region, place, road, u, v, footprint, footprint)
+    lit = jnp.ones_like(u)
+    height = jnp.zeros_like(u)
+
+    car, covers = car_from_above(car_at(region, place, road, u, v, AERIAL))
+    surface = over(surface, covers, car)
+    roof, slope, top = roof_surface(region, light, place.lot, u, v)
+    roofed = place.in_lot & (top > 0)
+    surface = over(surface, roofed, roof)
+    lit = jnp.where(roofed, slope, lit)
+    height = jnp.where(roofed, top, jnp.where(covers, 1.2, height))
+
+    tree = tree_at(region, u, v)
+    grain = noise(region.noise, u * 5 + tree.tint * 64, v * 5)
+    ragged = tree.radius * (0.93 + 0.07 * grain)
+    reach = jnp.sqrt(tree.du * tree.du + tree.dv * tree.dv)
+    leafy = (reach < ragged) & (tree.radius > 0) & (tree.top > height)
+    across = jnp.clip(reach / jnp.maximum(tree.radius, 0.1), 0, 1)
+    bulge = 0.75 * across / jnp.maximum(reach, 1e-3)
+    normal = (-tree.du * bulge, -tree.dv * bulge, jnp.sqrt(jnp.maximum(1 - 0.5625 * across * across, 0.05)))
+    leaves = palette.hsl(
+        region.style.tree_hue + 0.05 * (tree.tint - 0.5), jnp.full_like(u, 0.36), 0.25 + 0.09 * tree.tint
+    )
+    surface = over(surface, leafy, plain(leaves, 1.0 + 0.13 * grain))
+    lit = jnp.where(leafy, facing(light, normal), lit)
+    height = jnp.where(leafy, 0.5 * (tree.top + CANOPY_BOTTOM) + 2.0, height)
+
+    lit = lit * sunlit(region.heights[AERIAL], u, v, height)
+    rgb = illuminate(light, surface, lit)
+    if samples > 1:
+        rgb = tuple(c.reshape(size, samples, size, samples).mean(axis=(1, 3)) for c in rgb)
+    return finish(rgb, light, image_key, jnp.arange(size * size).reshape(size, size))

@@ -1,0 +1,66 @@
+"""Light of an image: the sun and sky of its city's view, with an exposure and a tint of its own."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from vigor_jax.datasets.rendered_city import palette
+from vigor_jax.datasets.rendered_city.extent import AERIAL
+from vigor_jax.datasets.rendered_city.hashing import between, fold, unit, units
+from vigor_jax.datasets.rendered_city.surface import Surface
+
+_LIGHT = 51
+_SKY_LIGHT = (0.54, 0.57, 0.63)
+_SUN_LIGHT = (0.56, 0.53, 0.47)
+
+
+class Light(NamedTuple):
+    """One image's light; all scalars."""
+
+    sun: tuple[Any, Any, Any]  # unit vector towards the sun: u, v, up
+    direct: tuple[Any, Any, Any]  # of the sun on a level surface, RGB
+    diffuse: tuple[Any, Any, Any]  # of the sky, RGB
+    noise: Any  # deviation of the sensor's noise
+
+
+def draw_light(region: Any, view: int, image_key: Any) -> Light:
+    """The light of one image of a view."""
+    azimuth, elevation = region.style.aerial_sun if view == AERIAL else region.style.ground_sun
+    angle = jnp.pi / 2 - azimuth - region.orientation
+    sun = (jnp.cos(elevation) * jnp.cos(angle), jnp.cos(elevation) * jnp.sin(angle), jnp.sin(elevation))
+    exposure, warmth, tint, contrast, noise = units(fold(image_key, _LIGHT, view), 5)
+    # Panoramas are taken on many days, the tiles of a city on one.
+    spread = 0.3 if view == AERIAL else 1.0
+    gain = 1.0 + 0.34 * spread * (exposure - 0.5)
+    warm = 0.16 * spread * (warmth - 0.5)
+    green = 0.06 * spread * (tint - 0.5)
+    channels = (gain * (1 + warm), gain * (1 + green), gain * (1 - warm))
+    sunny = between(0.55, 1.05, contrast) if view != AERIAL else between(0.92, 1.05, contrast)
+    direct = tuple(c * s * sunny for c, s in zip(channels, _SUN_LIGHT, strict=True))
+    diffuse = tuple(c * (s + 0.42 * (1.05 - sunny)) for c, s in zip(channels, _SKY_LIGHT, strict=True))
+    return Light(sun, direct, diffuse, between(0.008, 0.022, noise))
+
+
+def illuminate(light: Light, surface: Surface, lit: Any) -> tuple[Any, Any, Any]:
+    """RGB floats of a surface that gets the share `lit` of the light a level surface gets from the sun."""
+    base, paint = palette.unpack(surface.base), palette.unpack(surface.paint)
+    return tuple(
+        (low + (high - low) * surface.cover) * surface.shade * (diffuse + direct * lit)
+        for low, high, direct, diffuse in zip(base, paint, light.direct, light.diffuse, strict=True)
+    )
+
+
+def facing(light: Light, normal: tuple[Any, Any, Any]) -> Any:
+    """Sunlight on a surface with this unit normal, relative to a level surface."""
+    dot = sum(n * s for n, s in zip(normal, light.sun, strict=True))
+    return jnp.maximum(dot, 0) / light.sun[2]
+
+
+def finish(rgb: tuple[Any, Any, Any], light: Light, image_key: Any, pixel: Any) -> Any:
+    """Adds the sensor's noise and rounds to uint8; the channels become the last axis."""
+    h = fold(image_key, pixel)
+    channels = [
+        jnp.clip((c + (unit(h * jnp.uint32(k)) - 0.5) * (3.46 * light.noise)) * 255 + 0.5, 0, 255).astype(jnp.uint8)
+        for c, k in zip(rgb, (1, 0x9E3779B1, 0x85EBCA77), strict=True)
+    ]
+    return jnp.stack(channels, axis=-1)

@@ -119,7 +119,13 @@ def read_city(root: Path, city: str, labels: LabelSet = "corrected") -> CityLabe
                 raise LabelError(f"{where}: {columns[0]} already stands in {first}, line {at}. Delete one of the two.")
             names[columns[0]] = (path, number)
             positions.append(_position(match, columns[0], where))
-            references.append([_row_of(name, row_of_tile, root, city, where) for name in columns[1::3]])
+            try:
+                references.append([row_of_tile[name] for name in columns[1::3]])
+            except KeyError as error:
+                raise LabelError(
+                    f"{where}: tile {error.args[0]} is not in {find_file(root, city, TILE_LIST)}. The two files belong "
+                    "to different releases, or one is damaged: extract both again."
+                ) from error
             offsets.append(_numbers([*columns[2::3], *columns[3::3]], where))
             is_test.append(test)
     if not names:
@@ -205,16 +211,6 @@ def _position(match: re.Match[str], name: str, where: str) -> tuple[float, float
     if abs(lat) > 85 or abs(lon) > 180:
         raise LabelError(f"{where}: {name} names latitude {lat}, longitude {lon}, which is no place. Mend the line.")
     return lat, lon
-
-
-def _row_of(name: str, row_of_tile: dict[str, int], root: Path, city: str, where: str) -> int:
-    row = row_of_tile.get(name)
-    if row is None:
-        raise LabelError(
-            f"{where}: tile {name} is not in {find_file(root, city, TILE_LIST)}. The two files belong to different "
-            "releases, or one is damaged: extract both again."
-        )
-    return row
 
 
 def _numbers(columns: list[str], where: str) -> list[float]:

@@ -1,0 +1,126 @@
+import shutil
+import tarfile
+
+import pytest
+
+from vigor_jax.datasets import __main__ as command
+from vigor_jax.datasets import check
+
+
+def test_counts_of_the_published_archive(vigor_label_archive, tmp_path, capsys):
+    with tarfile.open(vigor_label_archive) as archive:
+        archive.extractall(tmp_path, filter="data")
+    root = tmp_path / "vigor_labels"
+    assert command.main(["check", f"--root={root}", "--images=none"]) == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if "/" in line}
+    assert rows["Chicago"] == ["22,308/22,308", "12,740/12,740", "12,739/12,739", "25,479/25,479"]
+    assert rows["NewYork"] == ["23,279/23,279", "13,885/13,885", "13,884/13,884", "27,769/27,769"]
+    assert rows["SanFrancisco"] == ["24,255/24,255", "0/14,108", "0/14,107", "0/28,215"]
+    assert rows["Seattle"] == ["20,776/20,776", "11,876/11,876", "11,875/11,875", "23,751/23,751"]
+    assert rows["all"] == ["90,618/90,618", "38,501/52,609", "38,498/52,605", "76,999/105,214"]
+    assert rows["cross-area"][-2:] == ["25,479/53,694", "panoramas"]
+
+
+def test_labels_without_images(write_vigor, capsys):
+    mini = write_vigor()
+    for city in ("Seattle", "Chicago"):
+        shutil.rmtree(mini.root / city)
+    (mini.root / "splits__corrected/Chicago/same_area_balanced_train__corrected.txt").unlink()
+    (mini.root / "splits__corrected/Chicago/same_area_balanced_test__corrected.txt").unlink()
+    assert command.main(["check", f"--root={mini.root}", "--images=none"]) == 0
+    assert "Chicago: no panorama labels" in capsys.readouterr().out
+    # With the images asked for, labels alone are not enough.
+    assert command.main(["check", f"--root={mini.root}"]) == 1
+    printed = capsys.readouterr().out
+    assert "no aerial images of Seattle" in printed
+    assert "no aerial images of Chicago" not in printed  # published without panoramas: nothing to train with anyway
+
+
+@pytest.mark.parametrize("images", ["none", "headers", "full"])
+@pytest.mark.parametrize("layout", ["vigor", "by_view"])
+def test_a_sound_subset(write_vigor, capsys, layout, images):
+    mini = write_vigor(layout=layout)
+    assert command.main(["check", f"--root={mini.root}", f"--images={images}"]) == 0
+    printed = capsys.readouterr().out
+    assert "12/20,776" in printed
+    assert "4/11,876" in printed
+    assert "a subset of what was published" in printed
+    if images != "none":
+        assert "12 of 64x64" in printed
+        assert "7 of 64x128" in printed
+
+
+def test_missing_and_damaged_images_are_named(write_vigor, tmp_path, capsys):
+    mini = write_vigor()
+    satellite, panorama = mini.root / "Seattle" / "satellite", mini.root / "Chicago" / "panorama"
+    missing = satellite / mini.tiles["Seattle"][2]
+    missing.unlink()
+    cut = panorama / mini.panoramas["Chicago"][1]
+    cut.write_bytes(cut.read_bytes()[:300])
+    empty = panorama / mini.panoramas["Chicago"][2]
+    empty.write_bytes(b"")
+    hole = satellite / mini.tiles["Seattle"][7]
+    data = bytearray(hole.read_bytes())
+    data[len(data) // 2] ^= 255
+    hole.write_bytes(data)
+
+    listed = tmp_path / "bad.txt"
+    assert command.main(["check", f"--root={mini.root}", f"--list={listed}"]) == 1
+    printed = capsys.readouterr().out
+    assert missing.name in printed
+    assert f"{cut}: this JPEG is truncated" in printed
+    assert f"{empty}: the file is empty" in printed
+    assert hole.name not in printed  # the damage lies between the ends
+    assert "Not ready" in printed
+    lines = listed.read_text().splitlines()
+    assert len(lines) == 3
+    assert f"{missing}: missing" in lines
+
+    assert command.main(["check", f"--root={mini.root}", "--images=full", f"--list={listed}"]) == 1
+    assert hole.name in capsys.readouterr().out
+    assert len(listed.read_text().splitlines()) == 4
+
+
+def test_long_lists_are_cut_in_the_report_but_not_in_the_file(write_vigor, tmp_path, capsys):
+    mini = write_vigor()
+    for path in (mini.root / "Seattle" / "satellite").iterdir():
+        path.unlink()
+    listed = tmp_path / "bad.txt"
+    assert command.main(["check", f"--root={mini.root}", f"--list={listed}"]) == 1
+    assert "and 2 more" in capsys.readouterr().out
+    assert len(listed.read_text().splitlines()) == 12
+
+
+def test_damaged_labels_and_missing_folders_are_reported_with_the_rest(write_vigor, capsys):
+    mini = write_vigor()
+    path = mini.root / "splits__corrected/Seattle/same_area_balanced_test__corrected.txt"
+    path.write_text(path.read_text().rsplit(" ", 1)[0])
+    shutil.rmtree(mini.root / "Chicago" / "panorama")
+    assert command.main(["check", f"--root={mini.root}"]) == 1
+    printed = capsys.readouterr().out
+    assert f"{path}, line 3: 12 columns" in printed
+    assert "no ground images of Chicago" in printed
+
+
+def test_more_than_was_published_is_wrong(write_vigor, monkeypatch):
+    mini = write_vigor()
+    monkeypatch.setitem(check.PUBLISHED, "Seattle", (12, 4, 2))
+    monkeypatch.setitem(check.PUBLISHED, "Chicago", (12, 4, 3))
+    seattle, chicago = check.check(mini.root, "none").cities[::-1]
+    assert "more than was published" in seattle.problems[0]
+    assert not chicago.problems
+    assert not chicago.notes
+
+
+def test_no_labels_at_the_root(write_vigor, tmp_path, capsys):
+    write_vigor()
+    assert command.main(["check", f"--root={tmp_path}"]) == 1
+    error = capsys.readouterr().err
+    assert str(tmp_path / "splits__corrected") in error
+    assert f"There are some in {tmp_path / 'VIGOR'}: name that." in error
+
+
+def test_published_totals():
+    tiles, train, test = (sum(counts[i] for counts in check.PUBLISHED.values()) for i in range(3))
+    assert (tiles, train, test, train + test) == (90_618, 52_609, 52_605, 105_214)
+    assert sum(sum(check.PUBLISHED[city][1:]) for city in ("Chicago", "SanFrancisco")) == 53_694

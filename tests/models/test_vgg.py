@@ -34,10 +34,8 @@ def _random_params(model: VGG16) -> dict:
     """Without the compilation of an initialisation; biases too, so that a missing one shows."""
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     rng = np.random.default_rng(1)
-    return jax.tree.map(
-        lambda leaf: (rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]) / 3)).astype(np.float32),
-        shapes,
-    )
+    scales = jax.tree.map(lambda leaf: np.sqrt(2 / np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.1, shapes)
+    return jax.tree.map(lambda leaf, scale: (rng.normal(size=leaf.shape) * scale).astype(np.float32), shapes, scales)
 
 
 def test_features_are_those_of_explicit_convolutions():

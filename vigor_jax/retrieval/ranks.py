@@ -169,10 +169,6 @@ def _check_shapes(ground, aerial, references, num_aerial: int) -> None:
         f"{len(references)} queries have references but only {ground.shape[0]} have an embedding.",
     )
     require(
-        ground.shape[1] == aerial.shape[1],
-        f"ground embeddings have {ground.shape[1]} dimensions, aerial embeddings {aerial.shape[1]}.",
-    )
-    require(
         0 < num_aerial <= aerial.shape[0],
         f"num_aerial = {num_aerial}: there are {aerial.shape[0]} aerial embeddings.",
     )
@@ -201,7 +197,7 @@ def _one_device(*arrays) -> list[jax.Device]:
     return jax.local_devices()[:1]
 
 
-def _pad_rows(array: np.ndarray, rows: int, value: float) -> np.ndarray:
+def _pad_rows(array: np.ndarray, rows: int, value: int) -> np.ndarray:
     return np.pad(array, ((0, rows - len(array)), *((0, 0),) * (array.ndim - 1)), constant_values=value)
 
 

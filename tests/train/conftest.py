@@ -1,6 +1,7 @@
 """A task small enough to check by hand: two linear towers on random bytes."""
 
 import dataclasses
+import math
 import time
 
 import jax
@@ -117,6 +118,17 @@ def toy_config(**changes):
     return config.parse(tree | changes)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def keep_compiled_programs(tmp_path_factory):
+    """The toy's programs are the same in most tests; compiling them is what takes time."""
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before[0])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
+
+
 @pytest.fixture(name="toy_config")
 def toy_config_fixture():
     """`(**changes) -> Config`."""
@@ -129,28 +141,47 @@ def register_toy(monkeypatch):
     return lambda task: monkeypatch.setitem(tasks.REGISTRY, "toy", lambda config: task)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy_task():
     """The class; tests choose the sizes."""
     return ToyTask
 
 
 def toy_loss_by_loops(params, batch, noise):
-    """The toy's loss, triplet by triplet."""
-    ground = unit((batch["ground"] / 255.0 - 0.5) @ params["ground"]) * (1 + 0.01 * noise)
-    aerial = unit((batch["aerial"] / 255.0 - 0.5) @ params["aerial"])
+    """The toy's loss in float64, triplet by triplet."""
+
+    def embed(view):
+        rows = (batch[view] / 255.0 - 0.5) @ params[view]
+        return rows / np.sqrt((rows**2).sum(axis=1, keepdims=True))
+
+    ground, aerial = embed("ground") * (1 + 0.01 * noise), embed("aerial")
     terms = []
     for i in range(len(ground)):
-        positive = jnp.dot(ground[i], aerial[i])
+        positive = ground[i] @ aerial[i]
         for j in range(len(ground)):
             if j != i:
-                terms.append(jnp.log1p(jnp.exp(ALPHA * (jnp.dot(ground[i], aerial[j]) - positive))))
-                terms.append(jnp.log1p(jnp.exp(ALPHA * (jnp.dot(ground[j], aerial[i]) - positive))))
+                terms.append(math.log1p(math.exp(ALPHA * (ground[i] @ aerial[j] - positive))))
+                terms.append(math.log1p(math.exp(ALPHA * (ground[j] @ aerial[i] - positive))))
     assert len(terms) == 2 * len(ground) * (len(ground) - 1)
     return sum(terms) / len(terms)
 
 
-@pytest.fixture
-def loop_loss():
-    """`(params, batch, noise) -> loss` of the toy, by explicit loops over the triplets."""
-    return toy_loss_by_loops
+def loss_and_gradient_by_loops(params, batch, noise):
+    """Loss, and its gradient by central differences."""
+    params = {name: np.asarray(value, np.float64) for name, value in params.items()}
+    gradient = {name: np.zeros_like(value) for name, value in params.items()}
+    for name, value in params.items():
+        for index in np.ndindex(value.shape):
+            losses = []
+            for change in (1e-5, -1e-5):
+                moved = value.copy()
+                moved[index] += change
+                losses.append(toy_loss_by_loops(params | {name: moved}, batch, noise))
+            gradient[name][index] = (losses[0] - losses[1]) / 2e-5
+    return toy_loss_by_loops(params, batch, noise), gradient
+
+
+@pytest.fixture(scope="session")
+def by_loops():
+    """`(params, batch, noise) -> (loss, gradient)` of the toy, by explicit loops over the triplets."""
+    return loss_and_gradient_by_loops

@@ -1,7 +1,8 @@
 """Checkpoints of a run: written in the background, the newest few and the best kept, restored on any devices."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -67,8 +68,13 @@ class Checkpoints:
         return self._manager.metrics(step)
 
     def record(self, step: int) -> dict[str, Any]:
-        """What was stored beside the state at `step`."""
-        return self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+        """What was stored beside the state at `step`.
+
+        Raises:
+          ResumeError: it cannot be read.
+        """
+        with self._reading(step):
+            return self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
 
     def save(self, step: int, state: TrainState, record: dict[str, Any], metrics: dict[str, float] | None) -> None:
         """Copies the state off the devices, then writes in the background.
@@ -92,22 +98,28 @@ class Checkpoints:
         Raises:
           ResumeError: the checkpoint is of another model, or cannot be read.
         """
-        self._require_same_shapes(step, into)
-        try:
+        with self._reading(step):
+            stored = _shapes(self._manager.item_metadata(step)["state"])
+        self._require_same_shapes(step, stored, _shapes(into))
+        with self._reading(step):
             return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(into)))["state"]
+
+    def wait(self) -> None:
+        """Returns when everything saved is on disk; raises what went wrong in the background."""
+        self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """Names the checkpoint in what Orbax and TensorStore raise over damaged files."""
+        try:
+            yield
         except (ValueError, OSError, KeyError) as error:
             raise ResumeError(
                 f"The checkpoint of step {step} cannot be read: {error}\nDelete {self.directory / str(step)} to go on "
                 "from the one before it."
             ) from error
 
-    def wait(self) -> None:
-        """Returns when everything saved is on disk; raises what went wrong in the background."""
-        self._manager.wait_until_finished()
-
-    def _require_same_shapes(self, step: int, into: TrainState) -> None:
-        stored = _shapes(self._manager.item_metadata(step)["state"])
-        wanted = _shapes(into)
+    def _require_same_shapes(self, step: int, stored: dict[str, str], wanted: dict[str, str]) -> None:
         differing = [key for key in sorted(stored | wanted) if stored.get(key) != wanted.get(key)]
         # The optimiser's moments have the parameters' shapes and would tell everything thrice.
         own = [key for key in differing if not key.startswith("opt_state/")] or differing

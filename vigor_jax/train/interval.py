@@ -3,10 +3,9 @@
 import collections
 import dataclasses
 import time
+from collections.abc import Callable
 
 import jax
-
-from vigor_jax.input.device_feed import DeviceFeed
 
 # How many steps the host may be ahead of the devices: enough to keep them busy, few enough that batches do not pile
 # up in their memory and that the host's clock shows their speed.
@@ -43,14 +42,14 @@ class Interval:
 class IntervalMeter:
     """Sums metrics on the devices and measures the time of steps."""
 
-    def __init__(self, feed: DeviceFeed, step: int):
+    def __init__(self, waited: Callable[[], float], step: int):
         """Starts the clock.
 
         Args:
-          feed: whose waits count.
+          waited: how many seconds have been spent waiting for batches so far.
           step: updates done so far.
         """
-        self._feed = feed
+        self._waited = waited
         self._step = step
         self._compiled = False
         self._in_flight: collections.deque[jax.Array] = collections.deque()
@@ -69,22 +68,12 @@ class IntervalMeter:
         self._timed_steps += 1
         self._in_flight.append(first_nonfinite_step)
         if not self._compiled:
-            self.drain()
+            first_nonfinite_step.block_until_ready()
             self._compiled = True
             self._timed_steps = 0
             self._start_clock()
         elif len(self._in_flight) > _IN_FLIGHT:
             self._in_flight.popleft().block_until_ready()
-
-    def drain(self) -> None:
-        """Waits until the devices have done every step."""
-        if self._in_flight:
-            self._in_flight[-1].block_until_ready()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no step was added since the last interval was closed."""
-        return self._steps == 0
 
     def close(self) -> Interval:
         """Ends the interval and begins the next."""
@@ -96,13 +85,13 @@ class IntervalMeter:
             first_nonfinite_step=self._in_flight[-1],
             timed_steps=self._timed_steps,
             seconds=time.perf_counter() - self._started,
-            wait_seconds=self._feed.wait_seconds - self._waited,
+            wait_seconds=self._waited() - self._waited_before,
         )
         self.restart()
         return interval
 
     def _start_clock(self) -> None:
-        self._started, self._waited = time.perf_counter(), self._feed.wait_seconds
+        self._started, self._waited_before = time.perf_counter(), self._waited()
 
 
 @jax.jit

@@ -148,7 +148,7 @@ class _Run:
         schedule = optimizer.learning_rate(config.optimizer)
         update = step.make(self._task, self._optimizer, schedule, config.seed, self._mesh)
         with DeviceFeed(self._task.batches(first), self._mesh, AXIS) as feed:
-            meter = IntervalMeter(feed, first)
+            meter = IntervalMeter(lambda: feed.wait_seconds, first)
             for done, batch in zip(range(first + 1, self._total_steps + 1), feed, strict=False):
                 train_state, metrics, first_nonfinite_step = update(train_state, batch)
                 meter.add(metrics, first_nonfinite_step)

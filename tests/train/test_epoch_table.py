@@ -1,0 +1,25 @@
+from vigor_jax.train.epoch_table import EpochTable
+
+
+def test_grows_under_one_header(capsys):
+    table = EpochTable()
+    for epoch in (1, 12):
+        table.add(
+            epoch,
+            {"validation": {"top-1": "1.5", "hit rate": "20.25"}, "same_area": {"top-1": "100.0", "hit rate": "2"}},
+        )
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch  split          top-1  hit rate",
+        "-------------------------------------",
+        "    1  validation       1.5     20.25",
+        "       same_area      100.0         2",
+        "   12  validation       1.5     20.25",
+        "       same_area      100.0         2",
+    ]
+
+
+def test_other_columns_get_their_header(capsys):
+    table = EpochTable()
+    table.add(1, {"validation": {"top-1": "1.5"}})
+    table.add(2, {"validation": {"top-5": "1.5"}})
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines() if "split" in line] == ["top-1", "top-5"]

@@ -1,0 +1,48 @@
+import io
+import sys
+
+import pytest
+
+from vigor_jax.train.progress import Progress, duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (185.0, "3 min 05 s"),
+        (3599.7, "1 h 00 min"),
+        (7800.0, "2 h 10 min"),
+    ],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_line_an_interval_where_there_is_no_terminal(caplog):
+    with caplog.at_level("INFO"), Progress(100, 0, show=True) as progress:
+        progress.advance()
+        progress.report(50, 2, loss=0.25, examples_per_s=123.4, wait=0.031, left_s=75.0)
+    assert caplog.messages == ["step 50/100, epoch 2: loss 0.2500, 123.4 examples/s, data wait 3%, 1 min 15 s left"]
+
+
+def test_a_bar_on_a_terminal(monkeypatch, caplog):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with caplog.at_level("INFO"), Progress(100, 49, show=True) as progress:
+        progress.advance()
+        progress.report(50, 2, loss=0.25, examples_per_s=123.4, wait=0.031, left_s=75.0)
+    assert "50/100, epoch 2, loss 0.2500, 123.4 examples/s, data wait 3%, 1 min 15 s left" in terminal.getvalue()
+    assert caplog.messages == []
+
+
+def test_other_hosts_show_nothing(caplog):
+    with caplog.at_level("INFO"), Progress(100, 0, show=False) as progress:
+        progress.report(50, 2, loss=0.25, examples_per_s=123.4, wait=0.031, left_s=75.0)
+    assert caplog.messages == []

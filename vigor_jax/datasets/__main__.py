@@ -4,11 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from vigor_jax import console
 from vigor_jax.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0, or 1 when something is wrong."""
+    """Runs one command; returns the exit status: 0, 1 if the check finds something wrong, 2 after a user's error."""
+    console.set_up()
     parser = argparse.ArgumentParser(prog="python -m vigor_jax.datasets", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -48,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.run(options, rest)
     except UserError as error:
         print(f"{options.command}: {error}", file=sys.stderr)
-        return 1
+        return 2
 
 
 def _check(options: argparse.Namespace, rest: list[str]) -> int:
@@ -63,19 +65,9 @@ def _check(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _prepare(options: argparse.Namespace, rest: list[str]) -> int:
-    from absl import flags
-    from ml_collections import config_flags
+    from vigor_jax import command_line, datasets
 
-    from vigor_jax import config as schema
-    from vigor_jax import datasets
-
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True)
-    try:
-        values(["prepare", f"--config={options.config}", *rest])
-        config = schema.parse(values.config)
-    except (flags.Error, ValueError, OSError, AttributeError, KeyError) as error:
-        raise UserError(f"--config={options.config}: {error}") from error
+    config, _ = command_line.parse(["prepare", f"--config={options.config}", *rest])
     data = datasets.load(config.data, config.rendered_city)
     counts = f"{len(data.tiles):,} tiles, {len(data.panoramas):,} panoramas"
     print(f"{', '.join(data.cities)} in {config.data.data_dir}: {counts}")

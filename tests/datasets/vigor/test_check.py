@@ -114,7 +114,7 @@ def test_more_than_was_published_is_wrong(write_vigor, monkeypatch):
 
 def test_no_labels_at_the_root(write_vigor, tmp_path, capsys):
     write_vigor()
-    assert command.main(["check", f"--root={tmp_path}"]) == 1
+    assert command.main(["check", f"--root={tmp_path}"]) == 2
     error = capsys.readouterr().err
     assert str(tmp_path / "splits__corrected") in error
     assert f"There are some in {tmp_path / 'VIGOR'}: name that." in error

@@ -169,5 +169,5 @@ def test_the_command(write_vigor, stub_renderer, tmp_path, capsys):
     assert json.loads((root / "Chicago" / "rendered.json").read_text())["tile_size"] == 40
     assert command.main(["check", f"--root={root}", "--images=full"]) == 0
     assert "12 of 40x40" in capsys.readouterr().out
-    assert command.main([*arguments, "--tile_size=41"]) == 1
+    assert command.main([*arguments, "--tile_size=41"]) == 2
     assert "render: " in capsys.readouterr().err

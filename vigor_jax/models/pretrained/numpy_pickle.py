@@ -5,7 +5,7 @@ few names that a pickled array refers to resolve to the stand-ins below, and any
 """
 
 import pickle
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -99,7 +99,7 @@ def _encode(text: str, encoding: str) -> bytes:
 class _Unpickler(pickle.Unpickler):
     """Knows builtin containers and the stand-ins, nothing else."""
 
-    _allowed = {  # noqa: RUF012
+    _allowed: ClassVar = {
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _Dtype,
         ("numpy.core.multiarray", "_reconstruct"): _reconstruct,

@@ -1,0 +1,61 @@
+"""Keras' weights, in the file layouts of its versions."""
+
+import h5py
+import numpy as np
+import pytest
+
+from vigor_jax.models.pretrained import WeightFileError, load_vgg16
+
+
+def _write(path, weights, *, saved_model: bool, top: bool, old_names: bool = False) -> None:
+    with h5py.File(path, "w") as file:
+        root = file.create_group("model_weights") if saved_model else file
+        if saved_model:
+            file.create_group("optimizer_weights")["iteration"] = 3
+        for empty in ("input_1", "block1_pool", "flatten"):
+            root.create_group(empty).attrs["weight_names"] = []
+        for layer, (kernel, bias) in weights.items():
+            name = f"block{layer[4]}_conv{layer[6]}"
+            group = root.create_group(name)
+            paths = [f"{name}_W_1:0", f"{name}_b_1:0"] if old_names else [f"{name}/kernel:0", f"{name}/bias:0"]
+            group.attrs["weight_names"] = [path.encode() for path in paths]
+            for path_in_group, array in zip(paths, (kernel, bias), strict=True):
+                group[path_in_group] = array
+        if top:
+            for name in ("fc1", "fc2", "predictions"):
+                group = root.create_group(name)
+                group[f"{name}/kernel:0"], group[f"{name}/bias:0"] = np.ones((2, 2)), np.ones(2)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"saved_model": False, "top": False, "old_names": True},
+        {"saved_model": False, "top": True},
+        {"saved_model": True, "top": True},
+    ],
+)
+def test_layouts(tmp_path, vgg_weights, assert_loaded, layout):
+    _write(tmp_path / "vgg16.h5", vgg_weights, **layout)
+    params, preprocessing = load_vgg16(tmp_path / "vgg16.h5")
+    assert preprocessing == "keras"
+    assert_loaded(params)
+
+
+def test_other_layers_and_second_kernels_are_named(tmp_path, vgg_weights):
+    few = {"conv1_1": vgg_weights["conv1_1"]}
+    _write(tmp_path / "vgg16.h5", few, saved_model=False, top=False)
+    with h5py.File(tmp_path / "vgg16.h5", "a") as file:
+        file["block1_conv1/again/kernel:0"] = np.ones((3, 3, 3, 64))
+        file["conv2d_7/kernel:0"] = np.ones((3, 3, 3, 64))
+    with pytest.raises(
+        WeightFileError,
+        match=r"unexpected: block1_conv1/.*kernel:0, conv2d_7/kernel:0; missing: conv1_2 kernel, conv1_2 bias",
+    ):
+        load_vgg16(tmp_path / "vgg16.h5")
+
+
+def test_a_file_that_is_no_hdf5_is_named(tmp_path):
+    (tmp_path / "vgg16.h5").write_bytes(b"<html>404</html>")
+    with pytest.raises(WeightFileError, match=r"vgg16\.h5 is not a readable HDF5 file"):
+        load_vgg16(tmp_path / "vgg16.h5")

@@ -1,0 +1,79 @@
+"""torchvision's weights, as .safetensors and .pth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vigor_jax.models import VGG16
+from vigor_jax.models.pretrained import WeightFileError, load_vgg16
+
+
+def _explicit_forward(state: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
+    """PyTorch's own layout: images [N, C, H, W], kernels [out, in, height, width]."""
+    features = images.transpose(0, 3, 1, 2).astype(np.float64)
+    for position in range(31):
+        if f"features.{position}.weight" in state:
+            kernel = state[f"features.{position}.weight"].astype(np.float64)
+            height, width = features.shape[2:]
+            padded = np.pad(features, ((0, 0), (0, 0), (1, 1), (1, 1)))
+            features = state[f"features.{position}.bias"][:, None, None] + sum(
+                np.einsum(
+                    "oi,nihw->nohw", kernel[:, :, i, j], padded[:, :, i : i + height, j : j + width], optimize=True
+                )
+                for i in range(3)
+                for j in range(3)
+            )
+        elif position in (4, 9, 16, 23):
+            n, c, height, width = features.shape
+            features = features.reshape(n, c, height // 2, 2, width // 2, 2).max(axis=(3, 5))
+        elif position < 30:
+            features = np.maximum(features, 0)
+    return features.transpose(0, 2, 3, 1)
+
+
+def test_features_from_safetensors_are_those_of_the_published_network(write_safetensors, torch_state, assert_loaded):
+    params, preprocessing = load_vgg16(write_safetensors(torch_state))
+    assert preprocessing == "torchvision"
+    assert_loaded(params)
+    images = np.random.default_rng(1).normal(size=(1, 16, 32, 3)).astype(np.float32)
+    features = jax.jit(VGG16().apply)({"params": jax.tree.map(jnp.asarray, params)}, images)
+    expected = _explicit_forward(torch_state, images)
+    assert features.shape == expected.shape == (1, 1, 2, 512)
+    np.testing.assert_allclose(features, expected, atol=1e-3 * expected.max())
+
+
+def test_pth(tmp_path, torch_state, assert_loaded):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: .pth files cannot be written or read")
+    torch.save({name: torch.from_numpy(array) for name, array in torch_state.items()}, tmp_path / "vgg16.pth")
+    params, preprocessing = load_vgg16(tmp_path / "vgg16.pth")
+    assert preprocessing == "torchvision"
+    assert_loaded(params)
+
+    class Malicious:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    torch.save({"features.0.weight": Malicious()}, tmp_path / "malicious.pth")
+    with pytest.raises(WeightFileError, match=r"malicious\.pth is not a readable PyTorch state dict"):
+        load_vgg16(tmp_path / "malicious.pth")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_pth_without_torch_says_what_to_install(tmp_path):
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        pytest.skip("PyTorch is installed")
+    (tmp_path / "vgg16.pth").write_bytes(b"")
+    with pytest.raises(WeightFileError, match=r"vgg16\.pth: reading it needs torch\. Install it: .*safetensors"):
+        load_vgg16(tmp_path / "vgg16.pth")
+
+
+def test_a_truncated_file_is_named(write_safetensors, torch_state):
+    path = write_safetensors({name: array for name, array in torch_state.items() if name.startswith("classifier")})
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(WeightFileError, match=r"vgg16\.safetensors is not a readable safetensors file"):
+        load_vgg16(path)

@@ -43,8 +43,9 @@ def ranks(
 
     The score is the dot product in float32 at full precision; scores within TIE_TOLERANCE * |query| * |longest
     reference| are ties. One pass over the references, block by block: beyond the embeddings a device holds
-    `query_block * reference_block` scores and `own + 1` blocks of `query_block` embeddings (16 MiB and 80 MiB at the
-    defaults, D = 4096 and four own references), whatever the number of queries and references.
+    `query_block * reference_block` scores, `own + 1` blocks of `query_block` embeddings and at most one block of
+    `reference_block` embeddings (16, 80 and 64 MiB at the defaults, D = 4096 and four own references), whatever the
+    number of queries and references.
 
     NumPy arrays and arrays on one device are ranked on one device. Arrays sharded over a mesh stay where they are:
     each device counts among its own rows, and only query blocks and counts travel.
@@ -212,8 +213,14 @@ def _place(array, mesh: Mesh) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="mesh")
 def _squared_lengths(embeddings, *, mesh):
-    squared = jnp.sum(embeddings.astype(jnp.float32) ** 2, axis=1)
-    return jax.lax.with_sharding_constraint(squared, NamedSharding(mesh, P()))
+    """Of every row, on every device, so that each host can read them."""
+
+    @functools.partial(jax.shard_map, mesh=mesh, in_specs=P(mesh.axis_names), out_specs=P())
+    def gathered(rows):
+        squared = jnp.sum(rows.astype(jnp.float32) ** 2, axis=1)
+        return jax.lax.all_gather(squared, mesh.axis_names, tiled=True, to="invarying")
+
+    return gathered(embeddings)
 
 
 def _lengths(embeddings: jax.Array, mesh: Mesh, rows: int, view: str) -> np.ndarray:

@@ -1,5 +1,6 @@
-import io
+import os
 import sys
+import termios
 
 import pytest
 
@@ -28,18 +29,40 @@ def test_a_line_an_interval_where_there_is_no_terminal(caplog):
     assert caplog.messages == ["step 50/100, epoch 2: loss 0.2500, 123.4 examples/s, data wait 3%, 1 min 15 s left"]
 
 
-def test_a_bar_on_a_terminal(monkeypatch, caplog):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+@pytest.fixture
+def terminal(monkeypatch):
+    """`(rows, columns) -> read`: standard error becomes a terminal; `read()` is what it was sent."""
+    ours, theirs = os.openpty()
+    stream = os.fdopen(theirs, "w")
 
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    def open_terminal(rows, columns):
+        termios.tcsetwinsize(theirs, (rows, columns))
+        monkeypatch.setattr(sys, "stderr", stream)
+        return lambda: os.read(ours, 100_000).decode()
+
+    yield open_terminal
+    stream.close()
+    os.close(ours)
+
+
+def test_a_bar_on_a_terminal(terminal, caplog):
+    read = terminal(24, 120)
     with caplog.at_level("INFO"), Progress(100, 49, show=True) as progress:
         progress.advance()
         progress.report(50, 2, loss=0.25, examples_per_s=123.4, wait=0.031, left_s=75.0)
-    assert "50/100, epoch 2, loss 0.2500, 123.4 examples/s, data wait 3%, 1 min 15 s left" in terminal.getvalue()
+        progress.note("evaluating")
+        sent = read()
+    assert "50/100, epoch 2, loss 0.2500, 123.4 examples/s, data wait 3%, 1 min 15 s left" in sent
+    assert "50/100, evaluating" in sent
     assert caplog.messages == []
+
+
+def test_lines_on_a_terminal_without_size(terminal, caplog):
+    terminal(0, 0)
+    with caplog.at_level("INFO"), Progress(100, 49, show=True) as progress:
+        progress.advance()
+        progress.report(50, 2, loss=0.25, examples_per_s=123.4, wait=0.031, left_s=75.0)
+    assert len(caplog.messages) == 1
 
 
 def test_other_hosts_show_nothing(caplog):

@@ -188,13 +188,14 @@ class _Run:
         self._checkpoints.wait()
         latest = self._checkpoints.latest()
         if latest is None:
-            good = "No checkpoint was written before it."
+            good, start = "No checkpoint was written before it.", "starts afresh"
         else:
             good = f"The last good checkpoint is {self._checkpoints.directory / str(latest)} (step {latest})."
+            start = "goes on from there"
         return NonFiniteError(
             f"Loss, gradient or running statistics were not finite in step {broken} (batch {broken - 1}, counted from "
-            f"0). {good} Nothing after it was kept. Try a lower config.optimizer.learning_rate or "
-            "config.optimizer.warmup_steps; the same command goes on from the checkpoint."
+            f"0). {good} Try a lower config.optimizer.learning_rate, now {self._config.optimizer.learning_rate}: the "
+            f"command with it {start}."
         )
 
     def _finish(self, log: TrainingLog) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Where the run is: a bar on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 from types import TracebackType
 
@@ -24,17 +25,19 @@ class Progress:
         self._total = total_steps
         self._show = show
         self._bar = None
-        if show and sys.stderr.isatty():
-            layout = "{percentage:3.0f}%|{bar:24}| step {n_fmt}/{total_fmt}{postfix}"
+        self._figures = ""
+        if show and _is_terminal():
+            layout = "{percentage:3.0f}%|{bar:12}| step {n_fmt}/{total_fmt}{postfix}"
             self._bar = tqdm(total=total_steps, initial=done, bar_format=layout, dynamic_ncols=True, leave=False)
 
     def advance(self) -> None:
         """One more step was handed to the devices."""
         if self._bar is not None:
+            self._bar.set_postfix_str(self._figures, refresh=False)
             self._bar.update()
 
     def note(self, what: str) -> None:
-        """Says on the bar why it stands still."""
+        """Says on the bar, until the next step, why it stands still."""
         if self._bar is not None:
             self._bar.set_postfix_str(what)
 
@@ -51,7 +54,8 @@ class Progress:
         """
         figures = f"loss {loss:.4f}, {examples_per_s:.4g} examples/s, data wait {wait:.0%}, {duration(left_s)} left"
         if self._bar is not None:
-            self._bar.set_postfix_str(f"epoch {epoch}, {figures}")
+            self._figures = f"epoch {epoch}, {figures}"
+            self._bar.set_postfix_str(self._figures)
         elif self._show:
             logging.info("step %d/%d, epoch %d: %s", step, self._total, epoch, figures)
 
@@ -63,6 +67,11 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _is_terminal() -> bool:
+    """Whether standard error can show a bar: tqdm draws none on a terminal of no size, as some containers have."""
+    return sys.stderr.isatty() and min(os.get_terminal_size(sys.stderr.fileno())) > 0
 
 
 def duration(seconds: float) -> str:

@@ -9,8 +9,8 @@ from vigor_jax.datasets.rendered_city.cars import CABIN, HALF_LENGTH, HALF_WIDTH
 from vigor_jax.datasets.rendered_city.extent import AERIAL
 from vigor_jax.datasets.rendered_city.ground import ground_surface
 from vigor_jax.datasets.rendered_city.heights import sunlit
-from vigor_jax.datasets.rendered_city.light import draw_light, facing, finish, illuminate
-from vigor_jax.datasets.rendered_city.place import find_place, find_road
+from vigor_jax.datasets.rendered_city.light import draw_light, facing, illuminate
+from vigor_jax.datasets.rendered_city.place import Spot, describe, find_road
 from vigor_jax.datasets.rendered_city.roofs import roof_surface
 from vigor_jax.datasets.rendered_city.surface import Surface, over, plain
 from vigor_jax.datasets.rendered_city.texture import noise
@@ -29,22 +29,20 @@ def car_from_above(car: Car) -> tuple[Surface, Any]:
     return plain(colour, shade), covers
 
 
-def render_tile(region: Any, u0: Any, v0: Any, side: Any, image_key: Any, size: int, samples: int) -> Any:
-    """Renders one tile, uint8 [size, size, 3].
-
-    (u0, v0) is its centre in the region's frame and `side` what it spans, in metres; `image_key` (uint32) decides
-    exposure and noise; a pixel is the average of samples x samples points.
-    """
-    n = size * samples
-    step = side / n
-    axis = (jnp.arange(n) + 0.5) * step - 0.5 * side
+def tile_points(region: Any, u0: Any, v0: Any, side: Any, size: int) -> tuple[Any, Any]:
+    """The points (u, v) [size, size] of a tile of `side` metres centred at (u0, v0), all in the region's frame."""
+    axis = (jnp.arange(size) + 0.5) * (side / size) - 0.5 * side
     east, north = jnp.broadcast_arrays(axis[None, :], -axis[:, None])
     cos, sin = jnp.cos(region.orientation), jnp.sin(region.orientation)
-    u, v = u0 + east * cos + north * sin, v0 + north * cos - east * sin
-    footprint = jnp.full_like(u, 1.0) * step * (jnp.abs(cos) + jnp.abs(sin))
+    return u0 + east * cos + north * sin, v0 + north * cos - east * sin
 
+
+def shade_tile(region: Any, u: Any, v: Any, spot: Spot, side: Any, image_key: Any) -> Any:
+    """Packed colours of a tile's points; `image_key` (uint32) decides the exposure."""
+    cos, sin = jnp.cos(region.orientation), jnp.sin(region.orientation)
+    footprint = jnp.full_like(u, 1.0) * (side / u.shape[-1]) * (jnp.abs(cos) + jnp.abs(sin))
     light = draw_light(region, AERIAL, image_key)
-    place = find_place(region, u, v)
+    place = describe(region, spot, u, v)
     road = find_road(place, u, v)
     surface = ground_surface(region, place, road, u, v, footprint, footprint)
     lit = jnp.ones_like(u)
@@ -74,7 +72,4 @@ def render_tile(region: Any, u0: Any, v0: Any, side: Any, image_key: Any, size: 
     height = jnp.where(leafy, 0.5 * (tree.top + CANOPY_BOTTOM) + 2.0, height)
 
     lit = lit * sunlit(region.heights[AERIAL], u, v, height)
-    rgb = illuminate(light, surface, lit)
-    if samples > 1:
-        rgb = tuple(c.reshape(size, samples, size, samples).mean(axis=(1, 3)) for c in rgb)
-    return finish(rgb, light, image_key, jnp.arange(size * size).reshape(size, size))
+    return palette.pack(*illuminate(light, surface, lit))

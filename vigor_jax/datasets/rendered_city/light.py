@@ -9,7 +9,7 @@ from vigor_jax.datasets.rendered_city.extent import AERIAL
 from vigor_jax.datasets.rendered_city.hashing import between, fold, unit, units
 from vigor_jax.datasets.rendered_city.surface import Surface
 
-_LIGHT = 51
+_LIGHT, _NOISE = 51, 52
 _SKY_LIGHT = (0.54, 0.57, 0.63)
 _SUN_LIGHT = (0.56, 0.53, 0.47)
 
@@ -20,7 +20,6 @@ class Light(NamedTuple):
     sun: tuple[Any, Any, Any]  # unit vector towards the sun: u, v, up
     direct: tuple[Any, Any, Any]  # of the sun on a level surface, RGB
     diffuse: tuple[Any, Any, Any]  # of the sky, RGB
-    noise: Any  # deviation of the sensor's noise
 
 
 def draw_light(region: Any, view: int, image_key: Any) -> Light:
@@ -28,7 +27,7 @@ def draw_light(region: Any, view: int, image_key: Any) -> Light:
     azimuth, elevation = region.style.aerial_sun if view == AERIAL else region.style.ground_sun
     angle = jnp.pi / 2 - azimuth - region.orientation
     sun = (jnp.cos(elevation) * jnp.cos(angle), jnp.cos(elevation) * jnp.sin(angle), jnp.sin(elevation))
-    exposure, warmth, tint, contrast, noise = units(fold(image_key, _LIGHT, view), 5)
+    exposure, warmth, tint, contrast = units(fold(image_key, _LIGHT, view), 4)
     # Panoramas are taken on many days, the tiles of a city on one.
     spread = 0.3 if view == AERIAL else 1.0
     gain = 1.0 + 0.34 * spread * (exposure - 0.5)
@@ -38,7 +37,7 @@ def draw_light(region: Any, view: int, image_key: Any) -> Light:
     sunny = between(0.55, 1.05, contrast) if view != AERIAL else between(0.92, 1.05, contrast)
     direct = tuple(c * s * sunny for c, s in zip(channels, _SUN_LIGHT, strict=True))
     diffuse = tuple(c * (s + 0.42 * (1.05 - sunny)) for c, s in zip(channels, _SKY_LIGHT, strict=True))
-    return Light(sun, direct, diffuse, between(0.008, 0.022, noise))
+    return Light(sun, direct, diffuse)
 
 
 def illuminate(light: Light, surface: Surface, lit: Any) -> tuple[Any, Any, Any]:
@@ -56,11 +55,18 @@ def facing(light: Light, normal: tuple[Any, Any, Any]) -> Any:
     return jnp.maximum(dot, 0) / light.sun[2]
 
 
-def finish(rgb: tuple[Any, Any, Any], light: Light, image_key: Any, pixel: Any) -> Any:
-    """Adds the sensor's noise and rounds to uint8; the channels become the last axis."""
-    h = fold(image_key, pixel)
-    channels = [
-        jnp.clip((c + (unit(h * jnp.uint32(k)) - 0.5) * (3.46 * light.noise)) * 255 + 0.5, 0, 255).astype(jnp.uint8)
-        for c, k in zip(rgb, (1, 0x9E3779B1, 0x85EBCA77), strict=True)
-    ]
+def expose(code: Any, samples: int, view: int, image_key: Any) -> Any:
+    """Averages samples x samples points a pixel and adds the sensor's noise.
+
+    Packed colours [..., H * samples, W * samples] to uint8 [..., H, W, 3]; `image_key` has the leading axes.
+    """
+    *batch, height, width = code.shape
+    height, width = height // samples, width // samples
+    deviation = between(0.008, 0.022, unit(fold(image_key, _NOISE, view)))
+    h = fold(image_key[..., None, None], jnp.arange(height * width).reshape(height, width))
+    channels = []
+    for channel, salt in zip(palette.unpack(code), (1, 0x9E3779B1, 0x85EBCA77), strict=True):
+        grain = (unit(h * jnp.uint32(salt)) - 0.5) * (12**0.5 * deviation[..., None, None])
+        mean = channel.reshape(*batch, height, samples, width, samples).mean(axis=(-3, -1))
+        channels.append(jnp.clip((mean + grain) * 255 + 0.5, 0, 255).astype(jnp.uint8))
     return jnp.stack(channels, axis=-1)

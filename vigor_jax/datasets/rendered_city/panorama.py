@@ -5,7 +5,7 @@ are then met exactly, so an image costs columns times distances look-ups and one
 the horizon see sky, canopies and walls; rows below it see the ground, cars and walls: each half shades only that.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,9 +25,9 @@ from vigor_jax.datasets.rendered_city.extent import GROUND, SIGHT
 from vigor_jax.datasets.rendered_city.facades import facade_surface, meet_building
 from vigor_jax.datasets.rendered_city.ground import ground_surface
 from vigor_jax.datasets.rendered_city.heights import solid_at, sunlit
-from vigor_jax.datasets.rendered_city.light import Light, draw_light, facing, finish, illuminate
+from vigor_jax.datasets.rendered_city.light import Light, draw_light, facing, illuminate
 from vigor_jax.datasets.rendered_city.marching import EYE, March, first_above, march
-from vigor_jax.datasets.rendered_city.place import find_place, find_road, take
+from vigor_jax.datasets.rendered_city.place import Spot, describe, find_road, find_spot, take
 from vigor_jax.datasets.rendered_city.roofs import gable_normal
 from vigor_jax.datasets.rendered_city.sky import sky
 from vigor_jax.datasets.rendered_city.surface import Surface, over, plain
@@ -37,23 +37,75 @@ from vigor_jax.datasets.rendered_city.trees import CANOPY_BOTTOM, tree_at
 _FAR = 1e6
 
 
-def render_panorama(region: Any, u0: Any, v0: Any, image_key: Any, height: int, width: int) -> Any:
-    """Renders one panorama, uint8 [height, width, 3], from a camera at (u0, v0) metres of the region's frame."""
+class Rays(NamedTuple):
+    """One panorama's camera and directions; columns [W], rows [R, 1]."""
+
+    u0: Any
+    v0: Any
+    du: Any  # horizontal unit vectors
+    dv: Any
+    above: np.ndarray  # tangent of the elevation of the rows above the horizon
+    below: np.ndarray
+    pixel: np.float32  # radians
+
+
+class Sight(NamedTuple):
+    """What the march has found for each pixel; [R, W]."""
+
+    t_solid: Any  # distance of the first sample of a building or car that reaches the row; far if none
+    t_canopy: Any  # the same of canopies, above the horizon
+    solid: Spot  # the plan at that sample
+    ground: Spot  # the plan where the row meets the ground, below the horizon
+
+
+def make_rays(region: Any, u0: Any, v0: Any, height: int, width: int) -> Rays:
+    """The rays of a camera at (u0, v0) metres of the region's frame."""
     azimuth = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
     east, north = np.sin(azimuth).astype(np.float32), np.cos(azimuth).astype(np.float32)
     cos, sin = jnp.cos(region.orientation), jnp.sin(region.orientation)
-    du, dv = (_nonzero(x) for x in (east * cos + north * sin, north * cos - east * sin))
     elevation = np.pi / 2 - (np.arange(height) + 0.5) / height * np.pi
-    slope = np.tan(elevation).astype(np.float32)
+    slope = np.tan(elevation).astype(np.float32)[:, None]
     upper = height // 2
+    du, dv = _nonzero(east * cos + north * sin), _nonzero(north * cos - east * sin)
+    return Rays(u0, v0, du, dv, slope[:upper], slope[upper:], np.float32(np.pi / height))
 
+
+def look_out(region: Any, u0: Any, v0: Any, height: int, width: int) -> tuple[Any, Sight, Sight]:
+    """Marches and finds what each pixel sees: the trunks' distances [W], and the sights above and below the horizon."""
+    rays = make_rays(region, u0, v0, height, width)
+    columns = march(region, u0, v0, rays.du, rays.dv)
+
+    def first(slopes: Any, slope: np.ndarray) -> tuple[Any, Any]:
+        index = first_above(slopes, slope[:, 0])
+        return index, _sample(columns, index)
+
+    def spot(t: Any) -> Spot:
+        t = jnp.minimum(t, SIGHT)
+        return find_spot(region, u0 + rays.du * t, v0 + rays.dv * t)
+
+    _, t_solid = first(columns.solid_slope, rays.above)
+    _, t_canopy = first(columns.canopy_slope, rays.above)
+    at_solid = spot(t_solid)
+    above = Sight(t_solid, t_canopy, at_solid, at_solid)
+    index, t_solid = first(columns.solid_slope, rays.below)
+    t_ground = jnp.broadcast_to(-EYE / rays.below, t_solid.shape)
+    # The front of an obstacle lies between its first sample and the one before.
+    met = _sample(columns, jnp.maximum(index - 1, 0)) < t_ground
+    t_solid = jnp.where(met, t_solid, _FAR)
+    below = Sight(t_solid, jnp.full_like(t_solid, _FAR), spot(t_solid), spot(t_ground))
+    return columns.trunk, above, below
+
+
+def shade_panorama(
+    region: Any, u0: Any, v0: Any, trunk: Any, above: Sight, below: Sight, image_key: Any, height: int, width: int
+) -> Any:
+    """Packed colours [height, width] of what `look_out` has found."""
+    rays = make_rays(region, u0, v0, height, width)
     light = draw_light(region, GROUND, image_key)
-    columns = march(region, u0, v0, du, dv)
-    pixel = np.float32(np.pi / height)
-    sky_half = _above_horizon(region, light, columns, image_key, u0, v0, du, dv, slope[:upper, None], pixel)
-    street_half = _below_horizon(region, light, columns, u0, v0, du, dv, slope[upper:, None], pixel)
-    rgb = tuple(jnp.concatenate(halves, axis=0) for halves in zip(sky_half, street_half, strict=True))
-    return finish(rgb, light, image_key, jnp.arange(height * width).reshape(height, width))
+    # One packed output keeps XLA from computing the shared chain of operations once for each channel.
+    sky_half = palette.pack(*_above_horizon(region, light, rays, above, trunk, image_key))
+    street_half = palette.pack(*_below_horizon(region, light, rays, below, trunk))
+    return jnp.concatenate([sky_half, street_half], axis=0)
 
 
 def _nonzero(x: Any) -> Any:
@@ -123,42 +175,29 @@ def _sample(columns: March, index: Any) -> Any:
 
 
 def _above_horizon(
-    region: Any,
-    light: Light,
-    columns: March,
-    image_key: Any,
-    u0: Any,
-    v0: Any,
-    du: Any,
-    dv: Any,
-    slope: Any,
-    pixel: Any,
+    region: Any, light: Light, rays: Rays, sight: Sight, trunk: Any, image_key: Any
 ) -> tuple[Any, Any, Any]:
-    t_solid = _sample(columns, first_above(columns.solid_slope, slope[:, 0]))
-    t_canopy = _sample(columns, first_above(columns.canopy_slope, slope[:, 0]))
-    near_solid, near_canopy = jnp.minimum(t_solid, SIGHT), jnp.minimum(t_canopy, SIGHT)
-    lot = find_place(region, u0 + du * near_solid, v0 + dv * near_solid).lot
-    wall, lit, t = _wall(region, light, lot, u0, v0, du, dv, slope, pixel)
+    u0, v0, du, dv, slope = rays.u0, rays.v0, rays.du, rays.dv, rays.above
+    t_solid, t_canopy, lot = sight.t_solid, sight.t_canopy, sight.solid.lot
+    wall, lit, t = _wall(region, light, lot, u0, v0, du, dv, slope, rays.pixel)
     t = jnp.where(t_solid < _FAR, t, _FAR)
 
-    leaves, leaves_lit, t_leaves = _canopy(region, light, near_canopy, u0, v0, du, dv, slope)
+    leaves, leaves_lit, t_leaves = _canopy(region, light, jnp.minimum(t_canopy, SIGHT), u0, v0, du, dv, slope)
     t_leaves = jnp.where(t_canopy < _FAR, t_leaves, _FAR)
     leafy = t_leaves < t
     surface, lit, t = over(wall, leafy, leaves), jnp.where(leafy, leaves_lit, lit), jnp.minimum(t, t_leaves)
-    surface, lit, t = _trunk(region, columns, u0, v0, du, dv, slope, surface, lit, t)
+    surface, lit, t = _trunk(trunk, slope, surface, lit, t)
     rgb = _hazed(region, illuminate(light, surface, lit), light, t)
     open_sky = sky(region, light, image_key, du, dv, jnp.broadcast_to(slope, t.shape))
     return tuple(jnp.where(t < _FAR, c, s) for c, s in zip(rgb, open_sky, strict=True))
 
 
-def _trunk(
-    region: Any, columns: March, u0: Any, v0: Any, du: Any, dv: Any, slope: Any, surface: Surface, lit: Any, t: Any
-) -> tuple[Surface, Any, Any]:
+def _trunk(trunk: Any, slope: Any, surface: Surface, lit: Any, t: Any) -> tuple[Surface, Any, Any]:
     """Lays the nearest trunk of each column over what lies behind it."""
-    z = EYE + slope * columns.trunk
-    met = (columns.trunk < t) & (z > 0) & (z < CANOPY_BOTTOM + 1.2)
+    z = EYE + slope * trunk
+    met = (trunk < t) & (z > 0) & (z < CANOPY_BOTTOM + 1.2)
     bark = plain(jnp.full(t.shape, 0x5C4A3A, jnp.uint32), jnp.ones_like(t))
-    return over(surface, met, bark), jnp.where(met, 0.3, lit), jnp.where(met, columns.trunk, t)
+    return over(surface, met, bark), jnp.where(met, 0.3, lit), jnp.where(met, trunk, t)
 
 
 def _car(car: Car, t: Any, du: Any, dv: Any, slope: Any) -> tuple[Surface, Any, Any]:
@@ -194,19 +233,15 @@ def _car(car: Car, t: Any, du: Any, dv: Any, slope: Any) -> tuple[Surface, Any, 
     )
 
 
-def _below_horizon(
-    region: Any, light: Light, columns: March, u0: Any, v0: Any, du: Any, dv: Any, slope: Any, pixel: Any
-) -> tuple[Any, Any, Any]:
-    t_ground = jnp.broadcast_to(-EYE / slope, (slope.shape[0], du.shape[0]))
-    near_ground = jnp.minimum(t_ground, SIGHT)
-    index = first_above(columns.solid_slope, slope[:, 0])
-    t_solid = jnp.minimum(_sample(columns, index), SIGHT)
-    before = _sample(columns, jnp.maximum(index - 1, 0))
-    met = (before < t_ground) & (index < columns.distances.shape[0])
+def _below_horizon(region: Any, light: Light, rays: Rays, sight: Sight, trunk: Any) -> tuple[Any, Any, Any]:
+    u0, v0, du, dv, slope, pixel = rays.u0, rays.v0, rays.du, rays.dv, rays.below, rays.pixel
+    t_ground = jnp.broadcast_to(-EYE / slope, sight.t_solid.shape)
+    near_ground, t_solid = jnp.minimum(t_ground, SIGHT), jnp.minimum(sight.t_solid, SIGHT)
+    met = sight.t_solid < _FAR
 
     # The ground.
     u, v = u0 + du * near_ground, v0 + dv * near_ground
-    place = find_place(region, u, v)
+    place = describe(region, sight.ground, u, v)
     road = find_road(place, u, v)
     radial = near_ground * near_ground * (1 / EYE) * pixel * (1 + slope * slope)
     radial = jnp.minimum(radial, 0.5 * near_ground + 0.1)
@@ -220,7 +255,7 @@ def _below_horizon(
     # What stands on it, met exactly.
     u, v = u0 + du * t_solid, v0 + dv * t_solid
     is_car = solid_at(region.heights[GROUND], u, v) < 0
-    place = find_place(region, u, v)
+    place = describe(region, sight.solid, u, v)
     wall, wall_lit, t_wall = _wall(region, light, place.lot, u0, v0, du, dv, slope, pixel)
     walled = met & ~is_car & (t_wall < t)
     surface, lit, t = over(surface, walled, wall), jnp.where(walled, wall_lit, lit), jnp.where(walled, t_wall, t)
@@ -229,5 +264,5 @@ def _below_horizon(
     parked = met & is_car & (t_car < t)
     surface, lit, t = over(surface, parked, body), jnp.where(parked, body_lit, lit), jnp.where(parked, t_car, t)
 
-    surface, lit, t = _trunk(region, columns, u0, v0, du, dv, slope, surface, lit, t)
+    surface, lit, t = _trunk(trunk, slope, surface, lit, t)
     return _hazed(region, illuminate(light, surface, lit), light, t)

@@ -13,8 +13,12 @@ def take(table: Any, index: Any) -> Any:
     return table.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-class Place(NamedTuple):
-    """Everything the shading of a point needs to know about where it is."""
+class Spot(NamedTuple):
+    """The rows of a region's tables that describe a point.
+
+    The renderers find spots in a program of their own: fused with the look-ups that follow, each of some thirty
+    gathers would find them anew.
+    """
 
     line_u: Any  # index of the nearest line across u, and the signed distance from it
     line_v: Any
@@ -22,9 +26,21 @@ class Place(NamedTuple):
     dv: Any
     segment_u: Any  # row of the region's segment tables
     segment_v: Any
+    lot: Any  # row of the region's lots
+
+
+class Place(NamedTuple):
+    """Everything the shading of a point needs to know about where it is; see `Spot`."""
+
+    line_u: Any
+    line_v: Any
+    du: Any
+    dv: Any
+    segment_u: Any
+    segment_v: Any
+    lot: Any
     look_u: SegmentLook
     look_v: SegmentLook
-    lot: Any  # row of the region's lots
     in_lot: Any  # bool: inside the lot's rectangle, thus beyond all pavements
 
 
@@ -39,8 +55,8 @@ def nearest_line(positions: Any, start: Any, spacing: Any, x: Any) -> tuple[Any,
     return cell, cell + nearer_high, jnp.where(nearer_high, high, low)
 
 
-def find_place(region: Any, u: Any, v: Any) -> Place:
-    """Looks up where the points (u, v), in metres of the region's frame, lie."""
+def find_spot(region: Any, u: Any, v: Any) -> Spot:
+    """Finds where the points (u, v), in metres of the region's frame, lie."""
     style = region.style
     strip, line_u, du = nearest_line(region.lines_u, region.start[0], style.strip_spacing, u)
     row, line_v, dv = nearest_line(region.lines_v, region.start[1], style.street_spacing, v)
@@ -50,12 +66,21 @@ def find_place(region: Any, u: Any, v: Any) -> Place:
     block = strip * rows + row
     slot = jnp.floor((v - take(region.block_v0, block)) * take(region.lots_per_metre, block)).astype(jnp.int32)
     slot = jnp.clip(slot, 0, take(region.block_lots, block) - 1)
-    lot = block * LOTS_PER_ROW + slot
-    lots = region.lots
+    return Spot(line_u, line_v, du, dv, segment_u, segment_v, block * LOTS_PER_ROW + slot)
+
+
+def describe(region: Any, spot: Spot, u: Any, v: Any) -> Place:
+    """Looks up what the shading needs to know of the points (u, v) at their spots."""
+    lots, lot = region.lots, spot.lot
     in_lot = (u > take(lots.u0, lot)) & (u < take(lots.u1, lot)) & (v > take(lots.v0, lot)) & (v < take(lots.v1, lot))
-    look_u = unpack_look(take(region.segments_u.bits, segment_u))
-    look_v = unpack_look(take(region.segments_v.bits, segment_v))
-    return Place(line_u, line_v, du, dv, segment_u, segment_v, look_u, look_v, lot, in_lot)
+    look_u = unpack_look(take(region.segments_u.bits, spot.segment_u))
+    look_v = unpack_look(take(region.segments_v.bits, spot.segment_v))
+    return Place(*spot, look_u, look_v, in_lot)
+
+
+def find_place(region: Any, u: Any, v: Any) -> Place:
+    """`find_spot` and `describe` in one."""
+    return describe(region, find_spot(region, u, v), u, v)
 
 
 class Road(NamedTuple):

@@ -8,11 +8,13 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vigor_jax.datasets.rendered_city.aerial import render_tile
+from vigor_jax.datasets.rendered_city.aerial import shade_tile, tile_points
 from vigor_jax.datasets.rendered_city.city import TILE_PX, City
-from vigor_jax.datasets.rendered_city.extent import CORE
-from vigor_jax.datasets.rendered_city.panorama import render_panorama
-from vigor_jax.datasets.rendered_city.region import get_region, region_index
+from vigor_jax.datasets.rendered_city.extent import AERIAL, CORE, GROUND
+from vigor_jax.datasets.rendered_city.light import expose
+from vigor_jax.datasets.rendered_city.panorama import Sight, look_out, shade_panorama
+from vigor_jax.datasets.rendered_city.place import Spot, find_spot
+from vigor_jax.datasets.rendered_city.region import Region, get_region, region_index
 
 
 def render_tiles(
@@ -21,8 +23,13 @@ def render_tiles(
     """Renders the zoom-20 tiles of 640 px centred at (lat, lon) degrees, `size` pixels a side, RGB, north up."""
     side = np.float32(TILE_PX * city.metres_per_px)
     samples = 2 if size < 200 else 1
+
+    def program(region: Region, u: np.ndarray, v: np.ndarray, keys: np.ndarray) -> jax.Array:
+        points = _find_tiles(region, u, v, side, size * samples)
+        return _expose(_shade_tiles(region, *points, side, keys), keys, samples, AERIAL)
+
     images = np.empty((len(lat), size, size, 3), np.uint8)
-    _render(city, lat, lon, size, images, lambda region, u, v, keys: _tiles(region, u, v, side, keys, size, samples))
+    _render(city, lat, lon, size, images, program)
     return images
 
 
@@ -37,19 +44,53 @@ def render_panoramas(
       lon: degrees.
       size: (height, width) in pixels.
     """
-    images = np.empty((len(lat), *size, 3), np.uint8)
-    _render(city, lat, lon, size[0], images, lambda region, u, v, keys: _panoramas(region, u, v, keys, *size))
+    height, width = size
+
+    def program(region: Region, u: np.ndarray, v: np.ndarray, keys: np.ndarray) -> jax.Array:
+        sights = _look_out(region, u, v, height, width)
+        return _expose(_shade_panoramas(region, u, v, *sights, keys, height, width), keys, 1, GROUND)
+
+    images = np.empty((len(lat), height, width, 3), np.uint8)
+    _render(city, lat, lon, height, images, program)
     return images
 
 
-@functools.partial(jax.jit, static_argnames=("size", "samples"))
-def _tiles(region: Any, u: Any, v: Any, side: Any, keys: Any, size: int, samples: int) -> Any:
-    return jax.vmap(lambda u, v, key: render_tile(region, u, v, side, key, size, samples))(u, v, keys)
+# Each image takes three programs instead of one: where XLA sees the whole, it computes again for each look-up where
+# the look-up goes, and for each channel what the channels share.
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _find_tiles(region: Region, u: Any, v: Any, side: Any, size: int) -> tuple[Any, Any, Spot]:
+    def find(u: Any, v: Any) -> tuple[Any, Any, Spot]:
+        u, v = tile_points(region, u, v, side, size)
+        return u, v, find_spot(region, u, v)
+
+    return jax.vmap(find)(u, v)
+
+
+@jax.jit
+def _shade_tiles(region: Region, u: Any, v: Any, spot: Spot, side: Any, keys: Any) -> Any:
+    return jax.vmap(lambda u, v, spot, key: shade_tile(region, u, v, spot, side, key))(u, v, spot, keys)
 
 
 @functools.partial(jax.jit, static_argnames=("height", "width"))
-def _panoramas(region: Any, u: Any, v: Any, keys: Any, height: int, width: int) -> Any:
-    return jax.vmap(lambda u, v, key: render_panorama(region, u, v, key, height, width))(u, v, keys)
+def _look_out(region: Region, u: Any, v: Any, height: int, width: int) -> tuple[Any, Sight, Sight]:
+    return jax.vmap(lambda u, v: look_out(region, u, v, height, width))(u, v)
+
+
+@functools.partial(jax.jit, static_argnames=("height", "width"))
+def _shade_panoramas(
+    region: Region, u: Any, v: Any, trunk: Any, above: Sight, below: Sight, keys: Any, height: int, width: int
+) -> Any:
+    def shade(u: Any, v: Any, trunk: Any, above: Sight, below: Sight, key: Any) -> Any:
+        return shade_panorama(region, u, v, trunk, above, below, key, height, width)
+
+    return jax.vmap(shade)(u, v, trunk, above, below, keys)
+
+
+@functools.partial(jax.jit, static_argnames=("samples", "view"))
+def _expose(code: Any, keys: Any, samples: int, view: int) -> Any:
+    return expose(code, samples, view, keys)
 
 
 def _render(
@@ -59,7 +100,7 @@ def _render(
     lat, lon = np.asarray(lat, np.float64), np.asarray(lon, np.float64)
     u, v = city.to_frame(lat, lon)
     keys = _image_keys(city, lat, lon)
-    batch = max(1, 16 * 80 * 80 // (height * height))
+    batch = max(1, 8 * 80 * 80 // (height * height))
     texel = 1.0 if height < 200 else 0.5
     regions = np.stack(region_index(u, v), axis=-1)
     for index in np.unique(regions, axis=0):

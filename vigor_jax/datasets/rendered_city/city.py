@@ -60,7 +60,7 @@ class City:
         return lat, lon
 
 
-def world_px(lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def world_px(lat: np.ndarray | float, lon: np.ndarray | float) -> tuple[np.ndarray | float, np.ndarray | float]:
     """Web Mercator zoom-20 pixel coordinates (column, row) of positions in degrees, float64."""
     column = (np.asarray(lon, np.float64) + 180) / 360 * _WORLD_PX
     row = (1 - np.arcsinh(np.tan(np.radians(np.asarray(lat, np.float64)))) / np.pi) / 2 * _WORLD_PX

@@ -199,8 +199,11 @@ def test_two_processes_that_prepare_the_same_city_both_succeed(tmp_path):
                 build(tmp_path).prepare()  # the other one is faster
             return super().pictures(view, table)
 
-    build(tmp_path, Slow).prepare()
-    assert len(build(tmp_path).images("ground")) == 9
+    slow = build(tmp_path, Slow)
+    slow.prepare()
+    for builder in (slow, build(tmp_path)):
+        assert_row(builder.images("ground")[8], 0, "ground", 8)
+    assert not list(slow.data_path.parent.glob("*incomplete*"))
 
 
 def test_too_few_pictures_are_an_error(tmp_path):

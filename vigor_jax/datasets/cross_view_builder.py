@@ -12,6 +12,7 @@ import functools
 import hashlib
 import itertools
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, SupportsIndex
 
@@ -79,7 +80,9 @@ class CrossViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             logging.warning("an interrupted preparation left %s; nothing reads it, delete it", ", ".join(leftovers))
         logging.info("preparing %s in %s", self.builder_config.city, self.data_path)
         try:
-            self.download_and_prepare(file_format="array_record")
+            # TFDS makes download folders whether there is something to download or not.
+            with tempfile.TemporaryDirectory() as nothing:
+                self.download_and_prepare(file_format="array_record", download_dir=nothing)
         except OSError:
             # Another process finished the same city first, and a folder cannot be renamed onto its.
             if not self.data_path.exists():

@@ -1,6 +1,5 @@
 """Image files to pixels and back: strict decoding, the one resize routine, JPEG encoding."""
 
-import os
 import zlib
 from pathlib import Path
 
@@ -21,7 +20,7 @@ Image = UInt8[np.ndarray, "height width 3"]
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the SOF markers: they hold the size
-_EDGE_BYTES = 1 << 16  # how much of either end of a file `read_size` looks at
+_EDGE_BYTES = 1 << 12  # how much of either end of a file `read_size` reads at first
 
 
 class ImageError(UserError):
@@ -79,11 +78,12 @@ def read_size(path: Path) -> tuple[int, int]:
         if found is None:
             raise _broken(str(path), "JPEG", f"it stops after {length:,} bytes, within its header")
         size, frame_at = found
-        # An embedded thumbnail has an end marker of its own, so only what follows the frame header counts. Some
-        # cameras append bytes after the end marker.
-        file.seek(max(frame_at, length - _EDGE_BYTES, 0), os.SEEK_SET)
+        # An embedded thumbnail has an end marker of its own, so only what follows the frame header counts.
+        file.seek(max(frame_at, length - _EDGE_BYTES))
         if _JPEG_END not in file.read():
-            raise _broken(str(path), "JPEG", f"it stops after {length:,} bytes without its end marker")
+            file.seek(frame_at)  # some cameras append data of their own after the end marker
+            if _JPEG_END not in file.read():
+                raise _broken(str(path), "JPEG", f"it stops after {length:,} bytes without its end marker")
         return size
 
 

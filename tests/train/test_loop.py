@@ -6,6 +6,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vigor_jax.config import ConfigError
+from vigor_jax.errors import UserError
 from vigor_jax.train import mesh as meshes
 from vigor_jax.train import optimizer as optimizers
 from vigor_jax.train import state as states
@@ -210,3 +211,24 @@ def test_the_learning_rate_is_the_schedules(toy_task, toy_config, register_toy, 
     train_and_evaluate(config, tmp_path)
     rates = [row["train/learning_rate"] for row in rows(tmp_path) if "train/loss" in row]
     assert rates == pytest.approx([0.5 * 0.1 ** (t / 2) for t in range(4)], rel=1e-5)
+
+
+def test_too_little_memory_names_the_knobs(toy_task, toy_config, register_toy, tmp_path):
+    class Large(toy_task):
+        def evaluate(self, variables, mesh):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nlong list")
+
+    register_toy(Large())
+    with pytest.raises(UserError) as error:
+        train_and_evaluate(toy_config(), tmp_path)
+    assert "Out of memory allocating 9 bytes" in str(error.value)
+    assert "config.batch.size (now 8)" in str(error.value)
+    assert "config.eval_batch_size (now 64)" in str(error.value)
+    assert "long list" not in str(error.value)
+
+
+def test_a_workdir_that_cannot_be(toy_task, toy_config, register_toy, tmp_path):
+    register_toy(toy_task())
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--workdir=.*file/run cannot be made"):
+        train_and_evaluate(toy_config(), tmp_path / "file" / "run")

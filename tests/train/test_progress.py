@@ -38,7 +38,14 @@ def terminal(monkeypatch):
     def open_terminal(rows, columns):
         termios.tcsetwinsize(theirs, (rows, columns))
         monkeypatch.setattr(sys, "stderr", stream)
-        return lambda: os.read(ours, 100_000).decode()
+        return read
+
+    def read():
+        print("END", file=stream, flush=True)
+        sent = b""
+        while b"END" not in sent:
+            sent += os.read(ours, 100_000)
+        return sent.decode()
 
     yield open_terminal
     stream.close()

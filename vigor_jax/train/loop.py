@@ -43,6 +43,7 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> dict[str, Any]:
       ConfigError: a value that cannot work here, such as a batch that the devices do not divide.
       ResumeError: the workdir holds a run of another model, seed, batch or data.
       NonFiniteError: loss or gradient were not finite.
+      UserError: the workdir cannot be written to, or the devices have too little memory.
     """
     workdir = Path(workdir).absolute()
     mesh = data_mesh()
@@ -52,7 +53,10 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> dict[str, Any]:
         logging.info("This run is complete: %s", workdir / summary.FILE_NAME)
         return complete
     task = tasks.create(config)
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} cannot be made or written to: {error}") from error
     with Checkpoints(
         workdir / "checkpoints", newest=config.checkpoints_to_keep, selection_metric=task.selection_metric
     ) as checkpoints:
@@ -96,6 +100,10 @@ class _Run:
                     self._metrics = self._evaluate(train_state, first, writer)
             except NonFiniteStep as event:
                 raise self._nonfinite_error(event.step) from event
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                raise self._memory_error(error) from error
         return self._finish(log)
 
     # ---- Start ----
@@ -118,6 +126,8 @@ class _Run:
         return self._checkpoints.restore(latest, into)
 
     def _show_plan(self, first: int) -> None:
+        if not self._is_first_host:
+            return
         device = self._mesh.devices.flat[0]
         logging.info(
             "%s: %d steps of %d examples, %d an epoch, on %d x %s; workdir %s",
@@ -196,6 +206,13 @@ class _Run:
             f"Loss, gradient or running statistics were not finite in step {broken} (batch {broken - 1}, counted from "
             f"0). {good} Try a lower config.optimizer.learning_rate, now {self._config.optimizer.learning_rate}: the "
             f"command with it {start}."
+        )
+
+    def _memory_error(self, error: jax.errors.JaxRuntimeError) -> UserError:
+        return UserError(
+            f"The devices' memory does not hold this run: {str(error).splitlines()[0]}\nLower config.batch.size (now "
+            f"{self._config.batch.size}) or, if it happened in an evaluation, config.eval_batch_size (now "
+            f"{self._config.eval_batch_size}); or use more devices."
         )
 
     def _finish(self, log: TrainingLog) -> dict[str, Any]:

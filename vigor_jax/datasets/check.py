@@ -11,7 +11,7 @@ from vigor_jax.datasets import image_codec
 from vigor_jax.datasets.cross_view_builder import VIEWS, View
 from vigor_jax.datasets.ordered_pool import map_in_order
 from vigor_jax.datasets.vigor import labels
-from vigor_jax.datasets.vigor.image_folders import ImageFolders, MissingImages
+from vigor_jax.datasets.vigor.image_folders import RENDERED_FILE, ImageFolders, MissingImages
 from vigor_jax.errors import UserError
 
 ImageCheck = Literal["none", "headers", "full"]
@@ -131,6 +131,8 @@ def _check_city(root: Path, city: str, images: ImageCheck) -> CityReport:
     else:
         report.notes.append("a tile list but no panoramas: it cannot be trained on or tested on until they are added")
     _compare_with_published(report)
+    if (root / city / RENDERED_FILE).exists():
+        report.notes.append("the images are rendered, not VIGOR's")
     if images != "none":
         _check_images(report, root, names, images)
     return report

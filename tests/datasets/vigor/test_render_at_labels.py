@@ -168,6 +168,8 @@ def test_the_command(write_vigor, stub_renderer, tmp_path, capsys):
     assert command.main([*arguments, "--tile_size=40", "--panorama_height=32"]) == 0
     assert json.loads((root / "Chicago" / "rendered.json").read_text())["tile_size"] == 40
     assert command.main(["check", f"--root={root}", "--images=full"]) == 0
-    assert "12 of 40x40" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "12 of 40x40" in printed
+    assert printed.count("the images are rendered, not VIGOR's") == 2
     assert command.main([*arguments, "--tile_size=41"]) == 2
     assert "render: " in capsys.readouterr().err

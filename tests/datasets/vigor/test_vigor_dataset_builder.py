@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vigor_jax import datasets
-from vigor_jax.config import ConfigError, RenderedCityConfig
+from vigor_jax.config import RenderedCityConfig
 from vigor_jax.datasets import image_codec
 from vigor_jax.errors import UserError
 
@@ -165,8 +165,3 @@ def test_same_area_needs_the_halves(write_vigor, tmp_path):
     config = mini.config(tmp_path / "prepared", labels="original")
     assert_refused(config, "Seattle has only pano_label_balanced.txt", "--config.data.protocols")
     assert len(load(dataclasses.replace(config, protocols=("cross_area",))).panoramas) == 14
-
-
-def test_unknown_data_set(write_vigor, tmp_path):
-    with pytest.raises(ConfigError, match=r"config.data.name = 'vigour'. Allowed: rendered_city, vigor"):
-        load(write_vigor().config(tmp_path, name="vigour"))

@@ -13,6 +13,7 @@ _LAYOUTS: dict[View, tuple[str, ...]] = {
     "aerial": ("{city}/satellite", "satellite/{city}"),
     "ground": ("{city}/panorama", "ground/{city}"),
 }
+RENDERED_FILE = "rendered.json"  # in <City>: its images are rendered ones, and how they were rendered
 _SHOWN = 5  # missing files an error lists by name
 
 

@@ -23,9 +23,8 @@ from vigor_jax.datasets.rendered_city import render_panoramas, render_tiles
 from vigor_jax.datasets.rendered_city.city import make_city
 from vigor_jax.datasets.rendered_city.rendered_city_dataset_builder import render_many, renderer_version
 from vigor_jax.datasets.vigor import labels
+from vigor_jax.datasets.vigor.image_folders import RENDERED_FILE
 from vigor_jax.errors import UserError
-
-SETTINGS_FILE = "rendered.json"
 
 
 def render(
@@ -168,7 +167,7 @@ def _render_city(
 
 def _claim(folder: Path, settings: dict[str, object]) -> None:
     """Makes the folder this rendering's own, or makes sure that it is: half of one world fits no other."""
-    path = folder / SETTINGS_FILE
+    path = folder / RENDERED_FILE
     if path.exists():
         found = json.loads(path.read_text())
         if found != settings:

@@ -10,6 +10,7 @@ import pytest
 from vigor_jax.datasets import cross_view_builder, image_codec
 from vigor_jax.datasets.city_table import CityTable
 from vigor_jax.datasets.cross_view_builder import CityConfig, CrossViewBuilder
+from vigor_jax.errors import UserError
 
 
 def make_table(tiles: int, panoramas: int, seed: int) -> CityTable:
@@ -150,6 +151,14 @@ def test_prepared_data_is_not_prepared_again(tmp_path):
     again = build(tmp_path, broken_row=0)
     again.prepare()
     assert len(again.images("ground")) == 9
+
+
+def test_a_folder_copied_in_part_is_named(tmp_path):
+    build(tmp_path).prepare()
+    tables = build(tmp_path).data_path / "tables.npz"
+    tables.unlink()
+    with pytest.raises(UserError, match=rf"{tables.parent} was copied in part: tables.npz is missing"):
+        build(tmp_path).prepare()
 
 
 def test_a_failed_preparation_leaves_nothing_that_reads_as_complete(tmp_path):

@@ -26,6 +26,7 @@ from vigor_jax.datasets import image_codec
 from vigor_jax.datasets.city_table import CityTable
 from vigor_jax.datasets.cross_view import CrossViewData, EncodedImages, Panoramas, Tiles
 from vigor_jax.datasets.ordered_pool import map_in_order
+from vigor_jax.errors import UserError
 
 View = Literal["aerial", "ground"]
 VIEWS: tuple[View, ...] = ("aerial", "ground")
@@ -71,9 +72,11 @@ class CrossViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """Prepares the city unless that is done.
 
         Raises:
-          UserError: of the data set, e.g. `ImageError` for a truncated file.
+          UserError: of the data set, e.g. `ImageError` for a truncated file; or a prepared folder lacks its tables.
         """
         if self.data_path.exists():
+            if not (self.data_path / TABLES_FILE).exists():
+                raise UserError(f"{self.data_path} was copied in part: {TABLES_FILE} is missing. Delete the folder.")
             return
         leftovers = sorted(str(path) for path in self.data_path.parent.glob(f"{self.data_path.name}.incomplete*"))
         if leftovers:

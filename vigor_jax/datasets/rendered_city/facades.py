@@ -24,6 +24,7 @@ class Hit(NamedTuple):
     box: Boxes
     faces_u: Any  # bool: the face's normal points along u, else along v
     rise: Any  # of the gable on this box
+    met: Any  # bool: the ray does meet the building, not the air above or beside it
 
 
 def _enter(box: Boxes, rise: Any, u0: Any, v0: Any, du: Any, dv: Any, slope: Any) -> tuple[Any, Any, Any]:
@@ -51,7 +52,19 @@ def meet_building(lots: Any, lot: Any, u0: Any, v0: Any, du: Any, dv: Any, slope
     rise = jnp.where(use_wing, 0.0, rise)
     z = EYE + slope * t
     top = box.height + gable(box, rise, u0 + du * (t + 0.05), v0 + dv * (t + 0.05))
-    return Hit(t, z, (rise == 0) | (z < top), box, faces_u, rise)
+    wall = z < top
+    met = (on_main | on_wing) & (wall | _meets_gable(box, rise, t, u0, v0, du, dv, slope))
+    return Hit(t, z, wall | (rise == 0), box, faces_u, rise, met)
+
+
+def _meets_gable(box: Boxes, rise: Any, t: Any, u0: Any, v0: Any, du: Any, dv: Any, slope: Any) -> Any:
+    """Whether a ray that enters above the eaves at distance t passes below the ridge."""
+    half_u, half_v = 0.5 * (box.u1 - box.u0), 0.5 * (box.v1 - box.v0)
+    ridge_u, ridge_v = (box.u0 + half_u - u0) / du, (box.v0 + half_v - v0) / dv
+    ridge = jnp.where(half_u < half_v, ridge_u, ridge_v)
+    across = jnp.where(half_u < half_v, v0 + dv * ridge - box.v0 - half_v, u0 + du * ridge - box.u0 - half_u)
+    within = jnp.abs(across) < jnp.maximum(half_u, half_v)
+    return (rise > 0) & (ridge > t) & within & (EYE + slope * ridge < box.height + rise)
 
 
 def facade_surface(region: Any, lot: Any, hit: Hit, u: Any, v: Any, f_along: Any, f_up: Any) -> Surface:

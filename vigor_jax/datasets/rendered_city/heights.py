@@ -18,7 +18,7 @@ _SHADOW_DOUBLINGS = 6
 class Heights(NamedTuple):
     """Rasters [side * side] of one view over a region, u-major."""
 
-    solid: Any  # int16 decimetres of buildings; negative for a car
+    solid: Any  # int16 decimetres of buildings, half a texel too large; negative for a car
     shadow: Any  # uint8 in quarter metres: up to what height the point lies in shadow
 
 
@@ -27,9 +27,9 @@ def gather_boxes(boxes: Boxes, lot: Any) -> Boxes:
     return Boxes(*(take(column, lot) for column in boxes))
 
 
-def inside(box: Boxes, u: Any, v: Any) -> Any:
-    """Whether points lie over a box."""
-    return (u > box.u0) & (u < box.u1) & (v > box.v0) & (v < box.v1)
+def inside(box: Boxes, u: Any, v: Any, margin: float = 0.0) -> Any:
+    """Whether points lie over a box or within `margin` of it."""
+    return (u > box.u0 - margin) & (u < box.u1 + margin) & (v > box.v0 - margin) & (v < box.v1 + margin)
 
 
 def gable(box: Boxes, rise: Any, u: Any, v: Any) -> Any:
@@ -40,12 +40,13 @@ def gable(box: Boxes, rise: Any, u: Any, v: Any) -> Any:
     return rise * jnp.clip(1 - slope, 0, 1)
 
 
-def building_height(lots: Lots, lot: Any, u: Any, v: Any) -> Any:
-    """Height in metres of what is built over points in the given lots; 0 in the open."""
+def building_height(lots: Lots, lot: Any, u: Any, v: Any, margin: float = 0.0) -> Any:
+    """Height in metres of what is built within `margin` of points in the given lots; 0 in the open."""
     main, wing = gather_boxes(lots.main, lot), gather_boxes(lots.wing, lot)
-    height = jnp.where(inside(main, u, v), main.height + gable(main, take(lots.rise, lot), u, v), 0.0)
-    height = jnp.where(main.height > 0, height, 0.0)
-    return jnp.maximum(height, jnp.where(inside(wing, u, v), wing.height, 0.0))
+    rise = take(lots.rise, lot)
+    height = main.height + gable(main, rise, u, v) + margin * (rise > 0)
+    height = jnp.where((main.height > 0) & inside(main, u, v, margin), height, 0.0)
+    return jnp.maximum(height, jnp.where(inside(wing, u, v, margin), wing.height, 0.0))
 
 
 def canopy_top(tree: Tree) -> Any:
@@ -69,7 +70,9 @@ def height_rasters(region: Any, texel: float, sun: tuple[Any, Any], orientation:
         road = find_road(place, u, v)
         building = jnp.where(place.in_lot, building_height(region.lots, place.lot, u, v), 0.0)
         car = car_height(car_at(region, place, road, u, v, view))
-        solid = jnp.where(building > 0, building, -car)
+        # The march must not step past a corner: its buildings are half a texel larger on each side.
+        outline = building_height(region.lots, place.lot, u, v, 0.5 * texel)
+        solid = jnp.where(outline > 0, outline, -car)
         top = jnp.maximum(jnp.maximum(building, car), canopy_top(tree_at(region, u, v)))
         return jnp.round(solid * 10).astype(jnp.int16), top
 
@@ -93,6 +96,11 @@ def _raster_index(side: int, x: Any, y: Any) -> Any:
     column = jnp.clip(jnp.floor(x).astype(jnp.int32), 0, side - 1)
     row = jnp.clip(jnp.floor(y).astype(jnp.int32), 0, side - 1)
     return column * side + row
+
+
+def texel_size(heights: Heights) -> float:
+    """Metres."""
+    return 2 * HALF / round(heights.solid.shape[0] ** 0.5)
 
 
 def solid_at(heights: Heights, u: Any, v: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 from vigor_jax.datasets.rendered_city.extent import GROUND, SIGHT
 from vigor_jax.datasets.rendered_city.heights import canopy_top, solid_at
+from vigor_jax.datasets.rendered_city.place import take
 from vigor_jax.datasets.rendered_city.trees import tree_at
 
 EYE = 2.5  # metres, the camera's height
@@ -18,15 +19,15 @@ class March(NamedTuple):
     """What a panorama's columns meet; slopes are tangents of the elevation angle."""
 
     distances: np.ndarray  # [D] metres of the samples
-    solid_slope: Any  # [W, D] running maximum over buildings and cars
+    solid_slope: Any  # [W, D] running maximum over buildings and cars; never too low, a little too high
     canopy_slope: Any  # [W, D] running maximum over tree canopies
     trunk: Any  # [W] distance of the nearest trunk; infinite without one
 
 
 def sample_distances(width: int) -> np.ndarray:
     """Distances at which columns are sampled: even steps near the camera, then growing in proportion."""
-    ratio = 0.042 if width <= 256 else 0.025
-    nearest = 0.55 if width <= 256 else 0.35
+    ratio = 0.042 if width <= 400 else 0.025
+    nearest = 0.55 if width <= 400 else 0.35
     distances = [1.0]
     while distances[-1] < SIGHT:
         distances.append(distances[-1] + max(nearest, ratio * distances[-1]))
@@ -36,11 +37,12 @@ def sample_distances(width: int) -> np.ndarray:
 def march(region: Any, u0: Any, v0: Any, du: Any, dv: Any) -> March:
     """Samples the world along the horizontal unit directions (du, dv), [W] each."""
     t = sample_distances(du.shape[0])
-    before = (t - 0.5 * np.diff(t, prepend=0.5)).astype(np.float32)
+    before = np.concatenate([t[:1] * 0.5, t[:-1]])
     u, v = u0 + du[:, None] * t, v0 + dv[:, None] * t
     height = jnp.abs(solid_at(region.heights[GROUND], u, v))
-    # A front lies on average half a step before the first sample behind it.
-    solid = jnp.where(height > 0, (height - EYE) / before, _NOTHING)
+    # A front lies anywhere up to a step before the first sample behind it: take the distance that makes it higher.
+    reach = (height - EYE) / jnp.where(height > EYE, before, t)
+    solid = jnp.where(height > 0, reach, _NOTHING)
     tree = tree_at(region, u, v)
     top = canopy_top(tree)
     canopy = jnp.where(top > 0, (top - EYE) / t, _NOTHING)
@@ -58,13 +60,15 @@ def trunk_radius(canopy_radius: Any) -> Any:
 
 
 def first_above(slopes: Any, slope: Any) -> Any:
-    """Index of the first sample whose running maximum reaches each slope; D where none does.
+    """Index of the first sample whose running maximum reaches a slope, D where none does: a binary search.
 
-    Args:
-      slopes: [W, D] running maxima.
-      slope: [R] of the rows.
-
-    Returns:
-      [R, W] int32.
+    `slopes` [W, D] are running maxima, `slope` [R, W] or [R, 1]; the result is int32 [R, W].
     """
-    return jnp.sum(slopes[None] < slope[:, None, None], axis=-1, dtype=jnp.int32)
+    width, count = slopes.shape
+    flat, first = slopes.reshape(-1), jnp.arange(width) * count
+    found = jnp.zeros((slope.shape[0], width), jnp.int32)
+    for step in (2**n for n in reversed(range(count.bit_length()))):
+        ahead = found + step
+        below = take(flat, first + jnp.minimum(ahead, count) - 1) < slope
+        found = jnp.where((ahead <= count) & below, ahead, found)
+    return found

@@ -24,7 +24,7 @@ from vigor_jax.datasets.rendered_city.cars import (
 from vigor_jax.datasets.rendered_city.extent import GROUND, SIGHT
 from vigor_jax.datasets.rendered_city.facades import facade_surface, meet_building
 from vigor_jax.datasets.rendered_city.ground import ground_surface
-from vigor_jax.datasets.rendered_city.heights import solid_at, sunlit
+from vigor_jax.datasets.rendered_city.heights import solid_at, sunlit, texel_size
 from vigor_jax.datasets.rendered_city.light import Light, draw_light, facing, illuminate
 from vigor_jax.datasets.rendered_city.marching import EYE, March, first_above, march
 from vigor_jax.datasets.rendered_city.place import Spot, describe, find_road, find_spot, take
@@ -53,7 +53,7 @@ class Sight(NamedTuple):
     """What the march has found for each pixel; [R, W]."""
 
     t_solid: Any  # distance of the first sample of a building or car that reaches the row; far if none
-    t_canopy: Any  # the same of canopies, above the horizon
+    other: Any  # above the horizon: the same of canopies; below it, whether the sample met a car
     solid: Spot  # the plan at that sample
     ground: Spot  # the plan where the row meets the ground, below the horizon
 
@@ -75,24 +75,36 @@ def look_out(region: Any, u0: Any, v0: Any, height: int, width: int) -> tuple[An
     rays = make_rays(region, u0, v0, height, width)
     columns = march(region, u0, v0, rays.du, rays.dv)
 
-    def first(slopes: Any, slope: np.ndarray) -> tuple[Any, Any]:
-        index = first_above(slopes, slope[:, 0])
-        return index, _sample(columns, index)
-
-    def spot(t: Any) -> Spot:
-        t = jnp.minimum(t, SIGHT)
+    def spot(t: Any, push: Any = 0.0) -> Spot:
+        t = jnp.minimum(t, SIGHT) + push
         return find_spot(region, u0 + rays.du * t, v0 + rays.dv * t)
 
-    _, t_solid = first(columns.solid_slope, rays.above)
-    _, t_canopy = first(columns.canopy_slope, rays.above)
-    at_solid = spot(t_solid)
+    # A texel that reaches over a wall may lie on the lot next door; a little further on it does not.
+    texel = texel_size(region.heights[GROUND])
+
+    index = first_above(columns.solid_slope, rays.above)
+    t_solid = _sample(columns, index)
+    lot = spot(t_solid, texel).lot
+    met = meet_building(region.lots, lot, u0, v0, rays.du, rays.dv, rays.above).met
+    # Rays that just miss the first obstacle go on to the first that rises above it.
+    last = columns.solid_slope.shape[1] - 1
+    passed = jnp.take_along_axis(columns.solid_slope.T, jnp.minimum(index, last), axis=0)
+    behind = _sample(columns, first_above(columns.solid_slope, jnp.maximum(passed, -9.0) + 1e-4))
+    t_solid = jnp.where(met, t_solid, behind)
+    at_solid = spot(t_solid, texel)
+    t_canopy = _sample(columns, first_above(columns.canopy_slope, rays.above))
     above = Sight(t_solid, t_canopy, at_solid, at_solid)
-    index, t_solid = first(columns.solid_slope, rays.below)
+
+    index = first_above(columns.solid_slope, rays.below)
+    t_solid = _sample(columns, index)
     t_ground = jnp.broadcast_to(-EYE / rays.below, t_solid.shape)
     # The front of an obstacle lies between its first sample and the one before.
     met = _sample(columns, jnp.maximum(index - 1, 0)) < t_ground
     t_solid = jnp.where(met, t_solid, _FAR)
-    below = Sight(t_solid, jnp.full_like(t_solid, _FAR), spot(t_solid), spot(t_ground))
+    near = jnp.minimum(t_solid, SIGHT)
+    is_car = solid_at(region.heights[GROUND], u0 + rays.du * near, v0 + rays.dv * near) < 0
+    at_solid = spot(t_solid, jnp.where(is_car, 0.0, texel))
+    below = Sight(t_solid, is_car, at_solid, spot(t_ground))
     return columns.trunk, above, below
 
 
@@ -178,7 +190,7 @@ def _above_horizon(
     region: Any, light: Light, rays: Rays, sight: Sight, trunk: Any, image_key: Any
 ) -> tuple[Any, Any, Any]:
     u0, v0, du, dv, slope = rays.u0, rays.v0, rays.du, rays.dv, rays.above
-    t_solid, t_canopy, lot = sight.t_solid, sight.t_canopy, sight.solid.lot
+    t_solid, t_canopy, lot = sight.t_solid, sight.other, sight.solid.lot
     wall, lit, t = _wall(region, light, lot, u0, v0, du, dv, slope, rays.pixel)
     t = jnp.where(t_solid < _FAR, t, _FAR)
 
@@ -254,14 +266,13 @@ def _below_horizon(region: Any, light: Light, rays: Rays, sight: Sight, trunk: A
 
     # What stands on it, met exactly.
     u, v = u0 + du * t_solid, v0 + dv * t_solid
-    is_car = solid_at(region.heights[GROUND], u, v) < 0
     place = describe(region, sight.solid, u, v)
     wall, wall_lit, t_wall = _wall(region, light, place.lot, u0, v0, du, dv, slope, pixel)
-    walled = met & ~is_car & (t_wall < t)
+    walled = met & ~sight.other & (t_wall < t)
     surface, lit, t = over(surface, walled, wall), jnp.where(walled, wall_lit, lit), jnp.where(walled, t_wall, t)
     car = car_at(region, place, find_road(place, u, v), u, v, GROUND)
     body, body_lit, t_car = _car(car, t_solid, du, dv, slope)
-    parked = met & is_car & (t_car < t)
+    parked = met & sight.other & (t_car < t)
     surface, lit, t = over(surface, parked, body), jnp.where(parked, body_lit, lit), jnp.where(parked, t_car, t)
 
     surface, lit, t = _trunk(trunk, slope, surface, lit, t)

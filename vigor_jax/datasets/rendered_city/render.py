@@ -16,17 +16,18 @@ from vigor_jax.datasets.rendered_city.panorama import Sight, look_out, shade_pan
 from vigor_jax.datasets.rendered_city.place import Spot, find_spot
 from vigor_jax.datasets.rendered_city.region import Region, get_region, region_index
 
+SAMPLES = 2  # per pixel and axis: an image is rendered twice as large and averaged
+
 
 def render_tiles(
     city: City, lat: Float[np.ndarray, "batch"], lon: Float[np.ndarray, "batch"], size: int
 ) -> UInt8[np.ndarray, "batch size size 3"]:
     """Renders the zoom-20 tiles of 640 px centred at (lat, lon) degrees, `size` pixels a side, RGB, north up."""
     side = np.float32(TILE_PX * city.metres_per_px)
-    samples = 2 if size < 200 else 1
 
     def program(region: Region, u: np.ndarray, v: np.ndarray, keys: np.ndarray) -> jax.Array:
-        points = _find_tiles(region, u, v, side, size * samples)
-        return _expose(_shade_tiles(region, *points, side, keys), keys, samples, AERIAL)
+        points = _find_tiles(region, u, v, side, size * SAMPLES)
+        return _expose(_shade_tiles(region, *points, side, keys), keys, AERIAL)
 
     images = np.empty((len(lat), size, size, 3), np.uint8)
     _render(city, lat, lon, size, images, program)
@@ -47,8 +48,9 @@ def render_panoramas(
     height, width = size
 
     def program(region: Region, u: np.ndarray, v: np.ndarray, keys: np.ndarray) -> jax.Array:
-        sights = _look_out(region, u, v, height, width)
-        return _expose(_shade_panoramas(region, u, v, *sights, keys, height, width), keys, 1, GROUND)
+        sights = _look_out(region, u, v, height * SAMPLES, width * SAMPLES)
+        shaded = _shade_panoramas(region, u, v, *sights, keys, height * SAMPLES, width * SAMPLES)
+        return _expose(shaded, keys, GROUND)
 
     images = np.empty((len(lat), height, width, 3), np.uint8)
     _render(city, lat, lon, height, images, program)
@@ -88,9 +90,9 @@ def _shade_panoramas(
     return jax.vmap(shade)(u, v, trunk, above, below, keys)
 
 
-@functools.partial(jax.jit, static_argnames=("samples", "view"))
-def _expose(code: Any, keys: Any, samples: int, view: int) -> Any:
-    return expose(code, samples, view, keys)
+@functools.partial(jax.jit, static_argnames="view")
+def _expose(code: Any, keys: Any, view: int) -> Any:
+    return expose(code, SAMPLES, view, keys)
 
 
 def _render(
@@ -100,7 +102,8 @@ def _render(
     lat, lon = np.asarray(lat, np.float64), np.asarray(lon, np.float64)
     u, v = city.to_frame(lat, lon)
     keys = _image_keys(city, lat, lon)
-    batch = max(1, 8 * 80 * 80 // (height * height))
+    # Some 10^5 points a call: enough to keep all cores busy, few enough to stay in their caches.
+    batch = max(1, 4 * 80 * 80 // (height * height))
     texel = 1.0 if height < 200 else 0.5
     regions = np.stack(region_index(u, v), axis=-1)
     for index in np.unique(regions, axis=0):

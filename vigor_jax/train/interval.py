@@ -9,7 +9,7 @@ import jax
 
 # How many steps the host may be ahead of the devices: enough to keep them busy, few enough that batches do not pile
 # up in their memory and that the host's clock shows their speed.
-_IN_FLIGHT = 3
+_IN_FLIGHT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +21,9 @@ class Interval:
       steps: how many it has.
       metric_sums: over its steps, scalars on the devices.
       first_nonfinite_step: as of its end, a scalar on the devices.
-      timed_steps: those of its steps that `seconds` covers; the first of a start compiles and is not timed.
-      seconds: of these steps.
+      timed_steps: how many the devices finished in its `seconds`: a few later ones than those it has, as the devices
+        are behind the host, and without the first step of a start, which compiles.
+      seconds: the host's clock.
       wait_seconds: of these, the time spent waiting for batches.
     """
 
@@ -58,22 +59,31 @@ class IntervalMeter:
     def restart(self) -> None:
         """Starts the clock anew, after time that was not spent on steps; only between intervals."""
         self._metric_sums: dict[str, jax.Array] | None = None
-        self._steps = self._timed_steps = 0
+        self._steps = self._finished = 0
         self._start_clock()
 
     def add(self, metrics: dict[str, jax.Array], first_nonfinite_step: jax.Array) -> None:
-        """Counts a step that was handed to the devices; waits only for the steps some way back."""
+        """Counts a step that was handed to the devices; waits only for the one some steps back."""
         self._metric_sums = metrics if self._metric_sums is None else _add(self._metric_sums, metrics)
+        self._first_nonfinite_step = first_nonfinite_step
         self._steps += 1
-        self._timed_steps += 1
         self._in_flight.append(first_nonfinite_step)
         if not self._compiled:
-            first_nonfinite_step.block_until_ready()
+            self.finish()
             self._compiled = True
-            self._timed_steps = 0
+            self._finished = 0
             self._start_clock()
         elif len(self._in_flight) > _IN_FLIGHT:
-            self._in_flight.popleft().block_until_ready()
+            self._finish_one()
+
+    def finish(self) -> None:
+        """Waits until the devices have done every step."""
+        while self._in_flight:
+            self._finish_one()
+
+    def _finish_one(self) -> None:
+        self._in_flight.popleft().block_until_ready()
+        self._finished += 1
 
     def close(self) -> Interval:
         """Ends the interval and begins the next."""
@@ -82,8 +92,8 @@ class IntervalMeter:
             last_step=self._step,
             steps=self._steps,
             metric_sums=self._metric_sums,
-            first_nonfinite_step=self._in_flight[-1],
-            timed_steps=self._timed_steps,
+            first_nonfinite_step=self._first_nonfinite_step,
+            timed_steps=self._finished,
             seconds=time.perf_counter() - self._started,
             wait_seconds=self._waited() - self._waited_before,
         )

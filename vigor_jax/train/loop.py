@@ -16,7 +16,7 @@ from vigor_jax.train import metric_writer, optimizer, record, state, step, summa
 from vigor_jax.train.checkpoint import Checkpoints
 from vigor_jax.train.epoch_table import EpochTable
 from vigor_jax.train.interval import IntervalMeter
-from vigor_jax.train.mesh import AXIS, data_mesh
+from vigor_jax.train.mesh import AXIS, data_mesh, require_divisible
 from vigor_jax.train.metric_writer import MetricWriter
 from vigor_jax.train.progress import Progress
 from vigor_jax.train.state import TrainState
@@ -47,7 +47,7 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> dict[str, Any]:
     """
     workdir = Path(workdir).absolute()
     mesh = data_mesh()
-    _require_divisible(config.batch.size, mesh)
+    require_divisible(config.batch.size, mesh)
     complete = summary.finished(workdir, config)
     if complete is not None:
         logging.info("This run is complete: %s", workdir / summary.FILE_NAME)
@@ -165,12 +165,14 @@ class _Run:
                 progress.advance()
                 log.poll()
                 evaluates, saves = self._evaluates_after(done), self._saves_after(done)
+                if saves:
+                    meter.finish()
                 if saves or done % config.log_every_steps == 0:
                     # A checkpoint ends the interval too, so that the intervals of a resumed run are those of an
                     # unbroken one.
                     log.put(meter.close())
                 if saves:
-                    log.flush()  # waits for the devices; nothing non-finite is evaluated or saved
+                    log.flush()  # nothing non-finite is evaluated or saved
                     progress.note("evaluating" if evaluates else "saving")
                     self._metrics = self._evaluate(train_state, done, writer) if evaluates else None
                     self._checkpoints.save(done, train_state, self._record, self._metrics)
@@ -236,15 +238,3 @@ class _Run:
         if self._is_first_host:
             logging.info("Summary: %s", summary.write(self._workdir, result))
         return result
-
-
-def _require_divisible(batch_size: int, mesh: jax.sharding.Mesh) -> None:
-    devices, hosts = mesh.size, jax.process_count()
-    if batch_size % devices == 0:
-        return
-    below = batch_size // devices * devices
-    sizes = [size for size in (below, below + devices) if size >= 2]
-    raise ConfigError(
-        f"config.batch.size = {batch_size} cannot be divided among {devices} devices ({hosts} "
-        f"host{'s' if hosts > 1 else ''}). The nearest sizes that can: {', '.join(map(str, sizes))}."
-    )

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vigor_jax.config import ConfigError
+
 AXIS = "data"
 
 
@@ -23,6 +25,23 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of an array that lies whole on every device of `mesh`."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def require_divisible(batch_size: int, mesh: Mesh) -> None:
+    """Refuses a global batch that the devices cannot share evenly.
+
+    Raises:
+      ConfigError: names the nearest sizes that can be.
+    """
+    devices, hosts = mesh.size, jax.process_count()
+    if batch_size % devices == 0:
+        return
+    below = batch_size // devices * devices
+    sizes = [size for size in (below, below + devices) if size >= 2]
+    raise ConfigError(
+        f"config.batch.size = {batch_size} cannot be divided among {devices} devices ({hosts} "
+        f"host{'s' if hosts > 1 else ''}). The nearest sizes that can: {', '.join(map(str, sizes))}."
+    )
 
 
 def pmap(

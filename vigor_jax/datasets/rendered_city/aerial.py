@@ -62,8 +62,8 @@ def shade_tile(region: Any, u: Any, v: Any, spot: Spot, side: Any, image_key: An
     reach = jnp.sqrt(tree.du * tree.du + tree.dv * tree.dv)
     leafy = (reach < ragged) & (tree.radius > 0) & (tree.top > height)
     across = jnp.clip(reach / jnp.maximum(tree.radius, 0.1), 0, 1)
-    bulge = 0.75 * across / jnp.maximum(reach, 1e-3)
-    normal = (-tree.du * bulge, -tree.dv * bulge, jnp.sqrt(jnp.maximum(1 - 0.5625 * across * across, 0.05)))
+    bulge = 0.65 * across / jnp.maximum(reach, 1e-3)
+    normal = (-tree.du * bulge, -tree.dv * bulge, jnp.sqrt(jnp.maximum(1 - 0.4225 * across * across, 0.05)))
     leaves = palette.hsl(
         region.style.tree_hue + 0.05 * (tree.tint - 0.5), jnp.full_like(u, 0.36), 0.25 + 0.09 * tree.tint
     )

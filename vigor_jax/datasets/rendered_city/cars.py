@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from vigor_jax.datasets.rendered_city import palette
+from vigor_jax.datasets.rendered_city.camera_roads import beyond_camera_roads
 from vigor_jax.datasets.rendered_city.hashing import fold, units
 from vigor_jax.datasets.rendered_city.place import Place, Road, take
 from vigor_jax.datasets.rendered_city.streets import STREET
@@ -65,21 +66,30 @@ def car_at(region: Any, place: Place, road: Road, u: Any, v: Any, view: int) -> 
     wobble = (shift - 0.5) * 1.2
     along = jnp.where(in_bay, edge - 0.5 - BAY_DEPTH / 2, kerb_along - wobble)
     across = jnp.where(in_bay, v - start - (bay + 0.5) * BAY_WIDTH, kerb_across)
+    along_sign = jnp.where(in_bay & far_row, -1.0, 1.0)
+    across_sign = jnp.where(in_bay | high_side, 1.0, -1.0)
+    turned = in_bay | road.on_v
+    clear = True
+    if region.camera_roads is not None:
+        centre_u = u - jnp.where(turned, along_sign * along, across_sign * across)
+        centre_v = v - jnp.where(turned, across_sign * across, along_sign * along)
+        clear = beyond_camera_roads(region.camera_roads, centre_u, centre_v) > HALF_LENGTH + 0.3
     paints = jnp.asarray(palette.CARS, jnp.uint32)
     return Car(
-        exists=(in_bay | at_kerb) & (taken < region.style.cars),
+        exists=(in_bay | at_kerb) & (taken < region.style.cars) & clear,
         along=along,
         across=across,
-        along_sign=jnp.where(in_bay & far_row, -1.0, 1.0),
-        across_sign=jnp.where(in_bay | high_side, 1.0, -1.0),
-        turned=in_bay | road.on_v,
+        along_sign=along_sign,
+        across_sign=across_sign,
+        turned=turned,
         backwards=turn < 0.5,
         paint=take(paints, jnp.floor(paint * len(palette.CARS)).astype(jnp.int32)),
     )
 
 
-def car_height(car: Car) -> Any:
-    """Height of the car's outline over a point; 0 beside it."""
-    inside = car.exists & (jnp.abs(car.along) < HALF_LENGTH) & (jnp.abs(car.across) < HALF_WIDTH)
+def car_height(car: Car, margin: float = 0.0) -> Any:
+    """Height of the car within `margin` of a point; 0 beside it."""
+    inside = car.exists & (jnp.abs(car.along) < HALF_LENGTH + margin) & (jnp.abs(car.across) < HALF_WIDTH + margin)
     forward = jnp.where(car.backwards, -car.along, car.along)
-    return jnp.where(inside, jnp.where((forward > CABIN[0]) & (forward < CABIN[1]), CABIN_TOP, BODY_TOP), 0.0)
+    cabin = (forward > CABIN[0] - margin) & (forward < CABIN[1] + margin)
+    return jnp.where(inside, jnp.where(cabin, CABIN_TOP, BODY_TOP), 0.0)

@@ -69,11 +69,11 @@ def height_rasters(region: Any, texel: float, sun: tuple[Any, Any], orientation:
         place = find_place(region, u, v)
         road = find_road(place, u, v)
         building = jnp.where(place.in_lot, building_height(region.lots, place.lot, u, v), 0.0)
-        car = car_height(car_at(region, place, road, u, v, view))
-        # The march must not step past a corner: its buildings are half a texel larger on each side.
+        car = car_at(region, place, road, u, v, view)
+        # The march must not step past a corner: buildings and cars are half a texel larger on each side.
         outline = building_height(region.lots, place.lot, u, v, 0.5 * texel)
-        solid = jnp.where(outline > 0, outline, -car)
-        top = jnp.maximum(jnp.maximum(building, car), canopy_top(tree_at(region, u, v)))
+        solid = jnp.where(outline > 0, outline, -car_height(car, 0.5 * texel))
+        top = jnp.maximum(jnp.maximum(building, car_height(car)), canopy_top(tree_at(region, u, v)))
         return jnp.round(solid * 10).astype(jnp.int16), top
 
     solid, top = jax.lax.map(evaluate, axis.reshape(-1, 36))

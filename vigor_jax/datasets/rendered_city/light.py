@@ -20,6 +20,7 @@ class Light(NamedTuple):
     sun: tuple[Any, Any, Any]  # unit vector towards the sun: u, v, up
     direct: tuple[Any, Any, Any]  # of the sun on a level surface, RGB
     diffuse: tuple[Any, Any, Any]  # of the sky, RGB
+    saturation: Any  # of the camera
 
 
 def draw_light(region: Any, view: int, image_key: Any) -> Light:
@@ -27,25 +28,27 @@ def draw_light(region: Any, view: int, image_key: Any) -> Light:
     azimuth, elevation = region.style.aerial_sun if view == AERIAL else region.style.ground_sun
     angle = jnp.pi / 2 - azimuth - region.orientation
     sun = (jnp.cos(elevation) * jnp.cos(angle), jnp.cos(elevation) * jnp.sin(angle), jnp.sin(elevation))
-    exposure, warmth, tint, contrast = units(fold(image_key, _LIGHT, view), 4)
-    # Panoramas are taken on many days, the tiles of a city on one.
-    spread = 0.3 if view == AERIAL else 1.0
-    gain = 1.0 + 0.34 * spread * (exposure - 0.5)
-    warm = 0.16 * spread * (warmth - 0.5)
-    green = 0.06 * spread * (tint - 0.5)
+    exposure, warmth, tint, contrast, saturation = units(fold(image_key, _LIGHT, view), 5)
+    # Panoramas are taken on many days, the tiles of a city on few.
+    spread = 0.4 if view == AERIAL else 1.0
+    gain = 1.0 + 0.36 * spread * (exposure - 0.5)
+    warm = 0.2 * spread * (warmth - 0.5)
+    green = 0.09 * spread * (tint - 0.5)
     channels = (gain * (1 + warm), gain * (1 + green), gain * (1 - warm))
     sunny = between(0.55, 1.05, contrast) if view != AERIAL else between(0.92, 1.05, contrast)
     direct = tuple(c * s * sunny for c, s in zip(channels, _SUN_LIGHT, strict=True))
     diffuse = tuple(c * (s + 0.42 * (1.05 - sunny)) for c, s in zip(channels, _SKY_LIGHT, strict=True))
-    return Light(sun, direct, diffuse)
+    return Light(sun, direct, diffuse, between(1 - 0.4 * spread, 1 + 0.25 * spread, saturation))
 
 
 def illuminate(light: Light, surface: Surface, lit: Any) -> tuple[Any, Any, Any]:
     """RGB floats of a surface that gets the share `lit` of the light a level surface gets from the sun."""
     base, paint = palette.unpack(surface.base), palette.unpack(surface.paint)
+    colour = [low + (high - low) * surface.cover for low, high in zip(base, paint, strict=True)]
+    grey = (colour[0] + colour[1] + colour[2]) * (1 / 3)
     return tuple(
-        (low + (high - low) * surface.cover) * surface.shade * (diffuse + direct * lit)
-        for low, high, direct, diffuse in zip(base, paint, light.direct, light.diffuse, strict=True)
+        (grey + (c - grey) * light.saturation) * surface.shade * (diffuse + direct * lit)
+        for c, direct, diffuse in zip(colour, light.direct, light.diffuse, strict=True)
     )
 
 

@@ -16,12 +16,12 @@ _LOT, _COUNT, _SHAPE, _COLOUR, _DISTRICT = 21, 22, 23, 24, 25
 
 # Hues that buildings have, as (share, hue in turns, saturation): rendered greys, brick, sandstone, slate, green, rose.
 _HUES = (
-    (0.2, 0.09, 0.06),
-    (0.24, 0.035, 0.42),
-    (0.2, 0.105, 0.42),
-    (0.14, 0.58, 0.3),
-    (0.12, 0.38, 0.24),
-    (0.1, 0.93, 0.28),
+    (0.22, 0.09, 0.06),
+    (0.22, 0.035, 0.36),
+    (0.2, 0.105, 0.32),
+    (0.14, 0.58, 0.24),
+    (0.12, 0.38, 0.2),
+    (0.1, 0.96, 0.2),
 )
 
 
@@ -133,11 +133,6 @@ def make_lots(key: Any, style: Style, strip: Any, row: Any, place: Any, u0: Any,
     facade = palette.hsl(hue, saturation, facade_light)
     roof = palette.hsl(hue, saturation * 0.9, roof_lightness)
 
-    colours = {name: jnp.asarray(getattr(palette, name), jnp.uint32) for name in ("COURT", "PLAZA")}
-
-    def choose(table: Any) -> Any:
-        return table[jnp.floor(surface * table.shape[0]).astype(jnp.int32)]
-
     tone = 0.85 + 0.3 * tint
     ground = jnp.select(
         [
@@ -149,8 +144,8 @@ def make_lots(key: Any, style: Style, strip: Any, row: Any, place: Any, u0: Any,
             kind == PARK,
         ],
         [
-            choose(colours["COURT"]),
-            choose(colours["PLAZA"]),
+            palette.one_of(palette.COURT, style.court, surface),
+            palette.one_of(palette.PLAZA, style.plaza, surface),
             palette.code(style.asphalt, 1.05 * tone),
             palette.code(style.grass, tone),
             palette.code(style.soil, tone),

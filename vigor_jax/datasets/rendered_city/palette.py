@@ -35,10 +35,16 @@ def code(rgb: tuple[Any, Any, Any], light: Any = 1.0) -> Any:
     return pack(rgb[0] * light, rgb[1] * light, rgb[2] * light)
 
 
+def one_of(colours: tuple[int, ...], choice: tuple[Any, ...], draw: Any) -> Any:
+    """The colour that `draw` in [0, 1) picks among a city's choice (float indices) of a list of colours."""
+    chosen = jnp.asarray(colours, jnp.uint32)[jnp.stack(choice).astype(jnp.int32)]
+    return chosen[jnp.floor(draw * len(choice)).astype(jnp.int32)]
+
+
 WHITE = 0xE6E6E0
 YELLOW = 0xE0B030
 BIKE = (0x3F8F5C, 0xA8503C, 0x3F6FA8)
-COURT = (0x2F6FB0, 0x3E8E5A, 0xB4553C, 0x7C5A9E, 0xC98A3A, 0x2F8F93)
+COURT = (0x3A6EA5, 0x4C8A60, 0xA85A46, 0x75628E, 0xB98C50, 0x45888A)
 PLAZA = (0xB08A78, 0xA8A49A, 0x8E9CA6, 0xC2A878, 0x9A7F8C, 0x86977C)
 CARS = (
     0xE8E8E8,

@@ -107,7 +107,7 @@ def make_segments(
     line, row = jnp.meshgrid(lines, rows, indexing="ij")
     street = jnp.broadcast_to(is_street[:, None], line.shape)
     # The look of a street belongs to the whole line, what is closed or crossed to the segment.
-    width, centre, yellow, bike, colour, bike_side, parking, side = units(fold(key, _LINE_STYLE, axis, line), 8)
+    width, centre, yellow, bike, bike_side, parking, side = units(fold(key, _LINE_STYLE, axis, line), 7)
     closed, low, high, lane, lane_width, lane_tone, surface, verge = units(fold(key, _SEGMENT, axis, line, row), 8)
 
     closed_to_cars = street & (closed < style.missing) & (axis == 0)
@@ -139,14 +139,14 @@ def make_segments(
         side_width=side_width,
         kind=kind,
         centre=jnp.where(centre > 0.9, UNMARKED, marked),
-        bike=jnp.where(has_bike, 1 + jnp.floor(colour * len(palette.BIKE)), 0),
+        bike=jnp.where(has_bike, 1 + style.lane, 0),
         bike_side=bike_side < 0.5,
         parking_low=(parking < 0.7) & ~(has_bike & (bike_side >= 0.5)),
         parking_high=(parking > 0.2) & ~(has_bike & (bike_side < 0.5)),
         crossing_low=crossing(low, has_low),
         crossing_high=crossing(high, has_high),
     )
-    paving = jnp.asarray(palette.PLAZA, jnp.uint32)[jnp.floor(surface * len(palette.PLAZA)).astype(jnp.int32)]
+    paving = palette.one_of(palette.PLAZA, style.plaza, surface)
     tone = 0.88 + 0.24 * lane_tone
     surfaces = jnp.select(
         [kind == STREET, kind == ALLEY, kind == PEDESTRIAN],

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vigor_jax.datasets.rendered_city import palette
+
 RGB = tuple[float, float, float]
 
 # The kinds of lots, in the order of `Style.lot_mix`.
@@ -35,6 +37,9 @@ class Style(NamedTuple):
     cars: float
     yellow: float  # share of yellow centre lines
     bike: float  # share of streets with a coloured cycle lane
+    court: tuple[float, float]  # which of the palette's colours the city's courts have
+    plaza: tuple[float, float, float]  # the same of its squares and pedestrian streets
+    lane: float  # and of its cycle lanes
     asphalt: RGB
     alley: RGB
     pavement: RGB
@@ -86,6 +91,9 @@ def draw_style(rng: np.random.Generator, central_half: float) -> Style:
         cars=float(rng.uniform(0.3, 0.65)),
         yellow=float(rng.choice([0.15, 0.5, 0.85])),
         bike=float(rng.uniform(0.15, 0.4)),
+        court=tuple(float(n) for n in rng.choice(len(palette.COURT), 2, replace=False)),
+        plaza=tuple(float(n) for n in rng.choice(len(palette.PLAZA), 3, replace=False)),
+        lane=float(rng.integers(len(palette.BIKE))),
         asphalt=rgb(0.62, rng.uniform(0.0, 0.1), grey),
         alley=rgb(0.1, rng.uniform(0.02, 0.14), grey + rng.uniform(0.06, 0.16)),
         pavement=rgb(0.09, rng.uniform(0.02, 0.14), rng.uniform(0.56, 0.72)),

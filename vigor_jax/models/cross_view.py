@@ -32,7 +32,7 @@ class CrossViewModel(nn.Module):
       num_heads: of SAFA.
       descriptor_dim: of the fully connected head; SAFA's is num_heads * 512 * width.
       dropout: of the fully connected head.
-      centre_descriptor: subtract a mean descriptor before normalising; see `Centring`.
+      centre_descriptor: subtract the mean unit descriptor and normalise again; see `Centring`.
       dtype: of the towers' computation.
       preprocessing: a name of `preprocessing.PREPROCESSINGS`.
       final_pool: the 2x2 max pool between conv5_3 and SAFA, as published. Without it SAFA sees four times the
@@ -124,7 +124,8 @@ class CrossViewModel(nn.Module):
     ) -> Float[Array, "batch dim"]:
         """Unit embeddings from the descriptors of aerial tiles."""
         if self.centre_descriptor:
-            descriptor = self.aerial_centring(descriptor, train=train, axis_name=axis_name)
+            # Of unit length first: the mean then moves with what the tower sees, not with the growth of its weights.
+            descriptor = self.aerial_centring(unit_norm(descriptor), train=train, axis_name=axis_name)
         return unit_norm(descriptor)
 
     def embed_ground(
@@ -132,7 +133,7 @@ class CrossViewModel(nn.Module):
     ) -> Float[Array, "batch dim"]:
         """Unit embeddings from the descriptors of street panoramas."""
         if self.centre_descriptor:
-            descriptor = self.ground_centring(descriptor, train=train, axis_name=axis_name)
+            descriptor = self.ground_centring(unit_norm(descriptor), train=train, axis_name=axis_name)
         return unit_norm(descriptor)
 
     def _pooled(self, features: Float[Array, "batch rows columns channels"]) -> Float[Array, "batch h w channels"]:

@@ -1,10 +1,13 @@
 """Cross-view geo-localization as a task: street panoramas and the aerial tiles that contain them (VIGOR)."""
 
+import dataclasses
+import hashlib
 import math
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
@@ -53,7 +56,11 @@ class CrossView:
             one_city=config.batch.one_city,
         )
         self.steps_per_epoch = self._plan.steps_per_epoch
-        self.fingerprint = {"data": self._data.fingerprint, "train_examples": len(self._train)}
+        self.fingerprint = {
+            "data": self._data.fingerprint,
+            "training panoramas": hashlib.sha256(self._train.astype(np.int64).tobytes()).hexdigest(),
+            "batch": dataclasses.asdict(config.batch),
+        }
         model = config.model
         self._vgg, preprocessing = None, "torchvision"
         if model.pretrained:

@@ -14,8 +14,8 @@ from scipy.spatial import cKDTree
 from vigor_jax.datasets.rendered_city.extent import HALF
 from vigor_jax.datasets.rendered_city.place import take
 
-ROAD_HALF_WIDTH = 5.5  # metres, between neighbouring cameras
-DISC_RADIUS = 8.0  # around each camera
+ROAD_HALF_WIDTH = 5.0  # metres, between neighbouring cameras
+DISC_RADIUS = 7.0  # around each camera
 PAVEMENT = 2.0  # beyond the road
 CLEARANCE = 3.0  # of buildings from the road
 _JOIN = 45.0  # cameras closer than this and without a third between them are joined

@@ -5,6 +5,7 @@ import hashlib
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial import cKDTree
 
 from vigor_jax.datasets.rendered_city.style import Style, draw_style
 
@@ -71,7 +72,7 @@ def make_city(
     name: str,
     seed: int,
     origin: tuple[float, float] | None = None,
-    cameras: Float[np.ndarray, "cameras 2"] | None = None,
+    cameras: np.ndarray | None = None,
 ) -> City:
     """Makes the city that `name` and `seed` stand for.
 
@@ -95,7 +96,7 @@ def make_city(
             raise ValueError(f"cameras must be finite (lat, lon) rows [K, 2], found shape {cameras.shape}")
         cameras_digest = hashlib.sha256(cameras.tobytes()).hexdigest()
     central_half = GRID_STEP_PX * _EARTH_CIRCUMFERENCE_M / _WORLD_PX * float(np.cos(np.radians(origin[0])))
-    return City(
+    city = City(
         name=name,
         seed=seed,
         origin=origin,
@@ -105,3 +106,13 @@ def make_city(
         cameras_digest=cameras_digest,
         cameras=cameras,
     )
+    if cameras is not None and len(cameras) > 1:
+        turn = _street_direction(np.stack(city.to_frame(cameras[:, 0], cameras[:, 1]), axis=-1))
+        city = dataclasses.replace(city, orientation=city.orientation + turn)
+    return city
+
+
+def _street_direction(points: Float[np.ndarray, "cameras 2"]) -> float:
+    """The angle in [-pi/4, pi/4] of the two perpendicular directions in which neighbouring cameras mostly follow."""
+    step = points[cKDTree(points).query(points, k=2)[1][:, 1]] - points
+    return float(np.angle(np.exp(4j * np.arctan2(step[:, 1], step[:, 0])).sum()) / 4)

@@ -1,0 +1,75 @@
+"""Images rendered a second, of both views at 80 and 320 px: one JSON line a figure.
+
+    python benchmarks/render.py [--sizes 80 320] [--seconds 5]
+
+The first call of each shape compiles and is reported apart; the figure is the rate of the calls that follow, with
+the images brought to the host as the data set builder does it.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+import jax
+import numpy as np
+
+from vigor_jax.datasets.rendered_city import lay_out, make_city, render_panoramas, render_tiles
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[80, 320], help="side of a tile in pixels")
+    parser.add_argument("--seconds", type=float, default=5.0, help="least time measured for each figure")
+    args = parser.parse_args()
+    city = make_city("Ashford", 0)
+    layout = lay_out(city, 18)
+    for size in args.sizes:
+        count = max(4, 64 * 80 * 80 // (size * size))
+        # Images of one call, wherever they lie in the city.
+        tiles = np.linspace(0, len(layout.tile_lat) - 1, count).astype(int)
+        cameras = np.linspace(0, len(layout.panorama_lat) - 1, count).astype(int)
+        tile_at = (layout.tile_lat[tiles], layout.tile_lon[tiles])
+        camera_at = (layout.panorama_lat[cameras], layout.panorama_lon[cameras])
+        _measure("aerial", [size, size], count, args.seconds, lambda at=tile_at, s=size: render_tiles(city, *at, s))
+        _measure(
+            "ground",
+            [size, 2 * size],
+            count,
+            args.seconds,
+            lambda at=camera_at, s=size: render_panoramas(city, *at, (s, 2 * s)),
+        )
+
+
+def _measure(view: str, size: list[int], count: int, seconds: float, render: Callable[[], np.ndarray]) -> None:
+    begin = time.perf_counter()
+    render()
+    first = time.perf_counter() - begin
+    calls, begin = 0, time.perf_counter()
+    while calls == 0 or time.perf_counter() - begin < seconds:
+        render()
+        calls += 1
+    rate = calls * count / (time.perf_counter() - begin)
+    print(
+        json.dumps(
+            {
+                "figure": f"render/{view}/{size[0]}",
+                "images_per_second": round(rate, 2),
+                "height_width": size,
+                "images_per_call": count,
+                "first_call_s": round(first, 2),
+                "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",
+                "host_cores": len(os.sched_getaffinity(0)),
+                "load_average": round(os.getloadavg()[0], 2),
+                "jax": version("jax"),
+                "numpy": version("numpy"),
+            }
+        ),
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -110,14 +110,14 @@ def look_out(region: Any, u0: Any, v0: Any, height: int, width: int) -> tuple[An
 
 def shade_panorama(
     region: Any, u0: Any, v0: Any, trunk: Any, above: Sight, below: Sight, image_key: Any, height: int, width: int
-) -> Any:
-    """Packed colours [height, width] of what `look_out` has found."""
+) -> tuple[Any, Any]:
+    """Packed colours [height / 2, width] of what `look_out` has found above and below the horizon."""
     rays = make_rays(region, u0, v0, height, width)
     light = draw_light(region, GROUND, image_key)
     # One packed output keeps XLA from computing the shared chain of operations once for each channel.
     sky_half = palette.pack(*_above_horizon(region, light, rays, above, trunk, image_key))
     street_half = palette.pack(*_below_horizon(region, light, rays, below, trunk))
-    return jnp.concatenate([sky_half, street_half], axis=0)
+    return sky_half, street_half
 
 
 def _nonzero(x: Any) -> Any:

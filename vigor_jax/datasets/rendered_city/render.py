@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -27,7 +28,7 @@ def render_tiles(
 
     def program(region: Region, u: np.ndarray, v: np.ndarray, keys: np.ndarray) -> jax.Array:
         points = _find_tiles(region, u, v, side, size * SAMPLES)
-        return _expose(_shade_tiles(region, *points, side, keys), keys, AERIAL)
+        return _expose((_shade_tiles(region, *points, side, keys),), keys, AERIAL)
 
     images = np.empty((len(lat), size, size, 3), np.uint8)
     _render(city, lat, lon, size, images, program)
@@ -49,8 +50,8 @@ def render_panoramas(
 
     def program(region: Region, u: np.ndarray, v: np.ndarray, keys: np.ndarray) -> jax.Array:
         sights = _look_out(region, u, v, height * SAMPLES, width * SAMPLES)
-        shaded = _shade_panoramas(region, u, v, *sights, keys, height * SAMPLES, width * SAMPLES)
-        return _expose(shaded, keys, GROUND)
+        halves = _shade_panoramas(region, u, v, *sights, keys, height * SAMPLES, width * SAMPLES)
+        return _expose(halves, keys, GROUND)
 
     images = np.empty((len(lat), height, width, 3), np.uint8)
     _render(city, lat, lon, height, images, program)
@@ -83,16 +84,17 @@ def _look_out(region: Region, u: Any, v: Any, height: int, width: int) -> tuple[
 @functools.partial(jax.jit, static_argnames=("height", "width"))
 def _shade_panoramas(
     region: Region, u: Any, v: Any, trunk: Any, above: Sight, below: Sight, keys: Any, height: int, width: int
-) -> Any:
-    def shade(u: Any, v: Any, trunk: Any, above: Sight, below: Sight, key: Any) -> Any:
+) -> tuple[Any, Any]:
+    def shade(u: Any, v: Any, trunk: Any, above: Sight, below: Sight, key: Any) -> tuple[Any, Any]:
         return shade_panorama(region, u, v, trunk, above, below, key, height, width)
 
     return jax.vmap(shade)(u, v, trunk, above, below, keys)
 
 
 @functools.partial(jax.jit, static_argnames="view")
-def _expose(code: Any, keys: Any, view: int) -> Any:
-    return expose(code, SAMPLES, view, keys)
+def _expose(parts: tuple[Any, ...], keys: Any, view: int) -> Any:
+    # Joined here and not where they are shaded: a fused concatenation would not be vectorised.
+    return expose(jnp.concatenate(parts, axis=1), SAMPLES, view, keys)
 
 
 def _render(

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from vigor_jax.datasets.rendered_city import palette
 from vigor_jax.datasets.rendered_city.hashing import between, fold, unit, units
@@ -163,27 +164,22 @@ def make_lots(key: Any, style: Style, strip: Any, row: Any, place: Any, u0: Any,
 
 def clear_lots(lots: Lots, is_clear: Any) -> Lots:
     """Shrinks buildings to their largest half or quarter of which `is_clear(u, v)` holds, or removes them."""
-    halves = ((0.0, 1.0), (0.0, 0.48), (0.52, 1.0))
-    grid = jnp.linspace(0.0, 1.0, 6)
+    halves = np.array([(0.0, 1.0), (0.0, 0.48), (0.52, 1.0)], np.float32)
+    # [parts, 4]: from where to where each part reaches, in shares of the box across u and across v.
+    parts = np.array([(*a, *b) for a in halves for b in halves])
+    area = (parts[:, 1] - parts[:, 0]) * (parts[:, 3] - parts[:, 2])
+    grid = np.linspace(0.0, 1.0, 6, dtype=np.float32)
 
     def clear(boxes: Boxes) -> Boxes:
-        best, size = boxes._replace(height=jnp.zeros_like(boxes.height)), jnp.zeros_like(boxes.height)
-        for a0, a1 in halves:
-            for b0, b1 in halves:
-                part = Boxes(
-                    between(boxes.u0, boxes.u1, a0),
-                    between(boxes.u0, boxes.u1, a1),
-                    between(boxes.v0, boxes.v1, b0),
-                    between(boxes.v0, boxes.v1, b1),
-                    boxes.height,
-                )
-                u = between(part.u0[:, None, None], part.u1[:, None, None], grid[:, None])
-                v = between(part.v0[:, None, None], part.v1[:, None, None], grid)
-                stands = is_clear(*jnp.broadcast_arrays(u, v)).all(axis=(1, 2))
-                area = jnp.where(stands, (a1 - a0) * (b1 - b0), 0.0)
-                best = Boxes(*(jnp.where(area > size, new, old) for new, old in zip(part, best, strict=True)))
-                size = jnp.maximum(size, area)
-        return best
+        edge = [parts[:, n, None] for n in range(4)]
+        u0, u1 = between(boxes.u0, boxes.u1, edge[0]), between(boxes.u0, boxes.u1, edge[1])
+        v0, v1 = between(boxes.v0, boxes.v1, edge[2]), between(boxes.v0, boxes.v1, edge[3])
+        u = between(u0[..., None, None], u1[..., None, None], grid[:, None])
+        v = between(v0[..., None, None], v1[..., None, None], grid)
+        stands = is_clear(*jnp.broadcast_arrays(u, v)).all(axis=(-2, -1))
+        chosen = jnp.argmax(jnp.where(stands, area[:, None], 0.0), axis=0)[None]
+        corners = (jnp.take_along_axis(x, chosen, axis=0)[0] for x in (u0, u1, v0, v1))
+        return Boxes(*corners, jnp.where(stands.any(axis=0), boxes.height, 0.0))
 
     main, wing = clear(lots.main), clear(lots.wing)
     return lots._replace(main=main, wing=wing, rise=jnp.where(main.height > 0, lots.rise, 0.0))

@@ -65,7 +65,7 @@ def region_index(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.floor(u / CORE + 0.5).astype(np.int64), np.floor(v / CORE + 0.5).astype(np.int64)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=4)
 def get_region(city: City, index: tuple[int, int], texel: float) -> Region:
     """Tabulates the region of a city by its index; `texel` metres is the resolution of its height raster."""
     centre = np.asarray(index) * CORE

@@ -1,6 +1,6 @@
 """The rendered city, small: see the whole of vigor_jax work without data or accelerator.
 
-    python main.py --config=configs/demo.py
+python main.py --config=configs/demo.py
 """
 
 import ml_collections

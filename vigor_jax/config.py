@@ -34,7 +34,8 @@ class DataConfig:
     protocols: tuple[Literal["same_area", "cross_area"], ...]
     aerial_size: tuple[int, int] = (320, 320)  # height, width in pixels
     ground_size: tuple[int, int] = (320, 640)
-    labels: Literal["corrected", "original"] = "corrected"
+    # Of VIGOR. The two sets differ in their offsets alone, so with Web Mercator's either serves.
+    labels: Literal["either", "corrected", "original"] = "either"
     offsets: Literal["web_mercator", "label_file"] = "web_mercator"
     # Share of each training city's area held out, as one geographic block, to select the best checkpoint.
     validation_fraction: float = 0.05
@@ -54,7 +55,8 @@ class ModelConfig:
     """The two towers and their aggregation."""
 
     aggregation: Literal["safa", "fully_connected"]
-    width: float = 1.0  # multiplies every channel count of VGG-16
+    backbone: Literal["vgg11", "vgg16"] = "vgg16"
+    width: float = 1.0  # multiplies every channel count of the backbone
     num_heads: int = 8  # of the spatial-aware aggregation
     descriptor_dim: int = 4096  # of the fully connected head; SAFA's is num_heads * channels
     dropout: float = 0.2
@@ -204,6 +206,11 @@ def _check_values(config: Config) -> None:
         both = set(config.data.train_cities) & set(config.data.test_cities)
         require(not both, "data.test_cities", f"{sorted(both)} also train, so they are not unseen")
     require(
+        config.data.offsets != "label_file" or config.data.labels != "either",
+        "data.labels",
+        "offsets of the label files differ between the corrected and the original set, so name one of them",
+    )
+    require(
         0 < config.data.validation_fraction < 0.5,
         "data.validation_fraction",
         "a share between 0 and 0.5; without it no checkpoint could be selected",
@@ -212,6 +219,11 @@ def _check_values(config: Config) -> None:
         size = getattr(config.data, key.split(".")[1])
         # Five 2x2 pools between the image and SAFA's positions.
         require(len(size) == 2 and all(s >= 32 for s in size), key, "(height, width) of at least 32 pixels")
+    require(
+        not config.model.pretrained or config.model.backbone == "vgg16",
+        "model.backbone",
+        "config.model.pretrained names weights of vgg16",
+    )
     require(config.model.width > 0, "model.width", "must be positive")
     require(config.model.num_heads >= 1, "model.num_heads", "must be positive")
     require(config.model.aggregation_std > 0, "model.aggregation_std", "must be positive")

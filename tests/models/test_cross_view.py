@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec as P
 
 from vigor_jax.errors import UserError
 from vigor_jax.losses import soft_margin_triplet
-from vigor_jax.models import VGG16, CrossViewModel
+from vigor_jax.models import VGG, CrossViewModel
 from vigor_jax.models.cross_view import with_tower_weights
 
 _MODELS = {
@@ -165,6 +165,6 @@ def test_both_towers_start_from_given_weights():
 
 def test_weights_of_another_width_name_the_key():
     _, variables = _init("safa")
-    vgg = jax.eval_shape(VGG16().init, jax.random.key(7), jnp.zeros((1, 32, 32, 3)))["params"]
+    vgg = jax.eval_shape(VGG().init, jax.random.key(7), jnp.zeros((1, 32, 32, 3)))["params"]
     with pytest.raises(UserError, match=r"conv1_1 has 64 channels, the model's 4.*config\.model\.width=1"):
         with_tower_weights(variables, vgg)

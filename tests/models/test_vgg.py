@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vigor_jax.models.vgg import LAYERS, VGG16, max_pool_2x2
+from vigor_jax.models.vgg import VGG, layers, max_pool_2x2
 
 
 def _explicit_pool(features: np.ndarray) -> np.ndarray:
@@ -19,7 +19,7 @@ def _explicit_pool(features: np.ndarray) -> np.ndarray:
 
 def _explicit_vgg(params: dict, images: np.ndarray) -> np.ndarray:
     features = images.astype(np.float64)
-    for layer in LAYERS:
+    for layer in layers("D"):
         if layer.endswith("_1") and layer != "conv1_1":
             features = _explicit_pool(features)
         kernel, bias = (np.asarray(params[layer][part], np.float64) for part in ("kernel", "bias"))
@@ -30,7 +30,7 @@ def _explicit_vgg(params: dict, images: np.ndarray) -> np.ndarray:
     return features
 
 
-def _random_params(model: VGG16) -> dict:
+def _random_params(model: VGG) -> dict:
     """Without the compilation of an initialisation; biases too, so that a missing one shows."""
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     rng = np.random.default_rng(1)
@@ -40,7 +40,7 @@ def _random_params(model: VGG16) -> dict:
 
 def test_features_are_those_of_explicit_convolutions():
     images = np.random.default_rng(0).normal(size=(2, 40, 56, 3)).astype(np.float32)
-    model = VGG16(width=0.0625)
+    model = VGG(width=0.0625)
     params = _random_params(model)
     features = jax.jit(model.apply)({"params": params}, images)
     assert features.shape == (2, 3, 4, 32)
@@ -48,9 +48,9 @@ def test_features_are_those_of_explicit_convolutions():
 
 
 def test_layers_and_shapes_of_full_width():
-    shapes = jax.eval_shape(VGG16().init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
-    assert tuple(shapes) == LAYERS
-    assert len(LAYERS) == 13
+    shapes = jax.eval_shape(VGG().init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    assert tuple(shapes) == layers("D")
+    assert len(layers("D")) == 13
     # The published convolutional part: 138,357,544 parameters less the three fully connected layers.
     fully_connected = (25088 * 4096 + 4096) + (4096 * 4096 + 4096) + (4096 * 1000 + 1000)
     assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == 138_357_544 - fully_connected
@@ -66,18 +66,18 @@ def test_pool_keeps_the_last_row_and_column(shape):
 
 
 def test_random_start_is_he_normal():
-    init = jax.jit(lambda key: VGG16().init(key, jnp.zeros((1, 32, 32, 3)))["params"]["conv3_1"])
+    init = jax.jit(lambda key: VGG().init(key, jnp.zeros((1, 32, 32, 3)))["params"]["conv3_1"])
     layer = init(jax.random.key(0))
     np.testing.assert_allclose(layer["kernel"].std(), np.sqrt(2 / (9 * 128)), rtol=0.02)
     assert not layer["bias"].any()
 
 
 def test_bfloat16_computation_keeps_float32_parameters():
-    model = VGG16(width=0.0625, dtype=jnp.bfloat16)
+    model = VGG(width=0.0625, dtype=jnp.bfloat16)
     images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
     variables = {"params": _random_params(model)}
-    features, exact = jax.jit(lambda: (model.apply(variables, images), VGG16(width=0.0625).apply(variables, images)))()
+    features, exact = jax.jit(lambda: (model.apply(variables, images), VGG(width=0.0625).apply(variables, images)))()
     assert features.dtype == jnp.bfloat16
     np.testing.assert_allclose(features.astype(jnp.float32), exact, atol=0.05 * float(exact.max()))

@@ -2,6 +2,6 @@
 
 from vigor_jax.models.cross_view import CrossViewModel
 from vigor_jax.models.spatial_aware_aggregation import SpatialAwareAggregation
-from vigor_jax.models.vgg import VGG16
+from vigor_jax.models.vgg import VGG
 
-__all__ = ["VGG16", "CrossViewModel", "SpatialAwareAggregation"]
+__all__ = ["VGG", "CrossViewModel", "SpatialAwareAggregation"]

@@ -13,7 +13,7 @@ from vigor_jax.models.descriptor import Centring, unit_norm
 from vigor_jax.models.fully_connected_aggregation import FullyConnectedAggregation
 from vigor_jax.models.preprocessing import preprocess
 from vigor_jax.models.spatial_aware_aggregation import SpatialAwareAggregation
-from vigor_jax.models.vgg import VGG16, max_pool_2x2
+from vigor_jax.models.vgg import VGG, max_pool_2x2
 
 
 class CrossViewModel(nn.Module):
@@ -28,7 +28,8 @@ class CrossViewModel(nn.Module):
 
     Attributes:
       aggregation: "safa", or "fully_connected" (Siamese-VGG; its head is shared by the towers).
-      width: multiplies every channel count of VGG-16.
+      configuration: of the towers; see `VGG`.
+      width: multiplies every channel count of VGG.
       num_heads: of SAFA.
       descriptor_dim: of the fully connected head; SAFA's is num_heads * 512 * width.
       dropout: of the fully connected head.
@@ -42,6 +43,7 @@ class CrossViewModel(nn.Module):
     """
 
     aggregation: Literal["safa", "fully_connected"]
+    configuration: Literal["A", "D"] = "D"
     width: float = 1.0
     num_heads: int = 8
     descriptor_dim: int = 4096
@@ -54,8 +56,8 @@ class CrossViewModel(nn.Module):
 
     def setup(self) -> None:
         """Two towers; two SAFA aggregations or one shared fully connected one; centring."""
-        self.aerial_tower = VGG16(self.width, self.dtype)
-        self.ground_tower = VGG16(self.width, self.dtype)
+        self.aerial_tower = VGG(self.configuration, self.width, self.dtype)
+        self.ground_tower = VGG(self.configuration, self.width, self.dtype)
         if self.aggregation == "safa":
             self.aerial_aggregation = SpatialAwareAggregation(self.num_heads, self.aggregation_std, self.dtype)
             self.ground_aggregation = SpatialAwareAggregation(self.num_heads, self.aggregation_std, self.dtype)
@@ -143,11 +145,9 @@ class CrossViewModel(nn.Module):
 def with_tower_weights(variables: dict[str, Any], vgg: dict[str, Any]) -> dict[str, Any]:
     """Both towers started from the same backbone, as VIGOR's authors do; everything else stays.
 
-    Traceable; under `jax.jit` pass `vgg` as an argument, or 118 MB of constants are compiled into the program.
-
     Args:
       variables: of a `CrossViewModel`, freshly initialised.
-      vgg: "params" of a `VGG16`, for example from `pretrained.load_vgg16`.
+      vgg: "params" of a `VGG` (configuration D), for example from `pretrained.load_vgg16`.
 
     Raises:
       UserError: the towers have other shapes than the weights, because their width is not 1.

@@ -1,15 +1,21 @@
-"""VGG-16 up to conv5_3: the backbone of both towers."""
+"""VGG up to its last convolution: the backbone of both towers."""
 
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# (first channels, convolutions) of each stage, configuration D of the paper.
-STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-LAYERS = tuple(f"conv{stage}_{i}" for stage, (_, count) in enumerate(STAGES, 1) for i in range(1, count + 1))
+_CHANNELS = (64, 128, 256, 512, 512)
+# Convolutions of each stage in table 1 of the paper: A is VGG-11, D is VGG-16.
+CONVOLUTIONS = {"A": (1, 1, 2, 2, 2), "D": (2, 2, 3, 3, 3)}
+
+
+def layers(configuration: Literal["A", "D"]) -> tuple[str, ...]:
+    """Names of a configuration's convolutions, from conv1_1 on."""
+    counts = CONVOLUTIONS[configuration]
+    return tuple(f"conv{stage}_{i}" for stage, count in enumerate(counts, 1) for i in range(1, count + 1))
 
 
 def scaled(channels: int, width: float) -> int:
@@ -36,16 +42,19 @@ def max_pool_2x2(
     return features.reshape(batch, rows, 2, columns, 2, channels).max(axis=(2, 4))
 
 
-class VGG16(nn.Module):
-    """The thirteen convolutions of VGG-16 (Simonyan and Zisserman, 2015, configuration D) with ReLU, stride 16.
+class VGG(nn.Module):
+    """The convolutions of VGG (Simonyan and Zisserman, 2015) with ReLU, stride 16.
 
-    [B, H, W, 3] preprocessed images -> [B, ceil(H/16), ceil(W/16), 512 * width] after the ReLU of conv5_3, in `dtype`.
+    [B, H, W, 3] preprocessed images -> [B, ceil(H/16), ceil(W/16), 512 * width] after the last ReLU (conv5_3 in
+    VGG-16), in `dtype`.
 
     Attributes:
+      configuration: "D" is VGG-16; "A" is VGG-11, the one that the paper could train from random weights.
       width: multiplies every channel count.
       dtype: of the computation; parameters are float32.
     """
 
+    configuration: Literal["A", "D"] = "D"
     width: float = 1.0
     dtype: Any = jnp.float32
 
@@ -53,9 +62,9 @@ class VGG16(nn.Module):
     def __call__(
         self, images: Float[Array | np.ndarray, "batch height width 3"]
     ) -> Float[Array, "batch rows columns channels"]:
-        """Features of conv5_3 after its ReLU."""
+        """Features of the last convolution after its ReLU."""
         features = images.astype(self.dtype)
-        for stage, (channels, count) in enumerate(STAGES, 1):
+        for stage, (channels, count) in enumerate(zip(_CHANNELS, CONVOLUTIONS[self.configuration], strict=True), 1):
             if stage > 1:
                 features = max_pool_2x2(features)
             for i in range(1, count + 1):

@@ -1,6 +1,7 @@
 """Cross-view geo-localization as a task: street panoramas and the aerial tiles that contain them (VIGOR)."""
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Iterator
@@ -17,13 +18,15 @@ from vigor_jax.datasets import protocol
 from vigor_jax.input.batches import train_batches
 from vigor_jax.input.sampling import BatchPlan, host_rows
 from vigor_jax.losses import soft_margin_triplet
-from vigor_jax.models import CrossViewModel
+from vigor_jax.models.cross_view import CrossViewModel, with_tower_weights
 from vigor_jax.models.pretrained import load_vgg16
 from vigor_jax.tasks.cross_view_evaluation import Evaluation
 from vigor_jax.tasks.task import Batch, LossOutput, Variables
 
 # Equal descriptors make every triplet cost log(1 + exp(0)).
 _COLLAPSED_LOSS = math.log(2)
+# Letters of table 1 of the VGG paper.
+_VGG_CONFIGURATIONS = {"vgg11": "A", "vgg16": "D"}
 
 
 class CrossView:
@@ -64,11 +67,12 @@ class CrossView:
         model = config.model
         self._vgg, preprocessing = None, "torchvision"
         if model.pretrained:
-            self._vgg, preprocessing = load_vgg16(model.pretrained, width=model.width)
+            self._vgg, preprocessing = load_vgg16(model.pretrained)
         else:
             logging.info("The towers start from random weights, as config.model.pretrained names no file.")
         self._model = CrossViewModel(
             aggregation=model.aggregation,
+            configuration=_VGG_CONFIGURATIONS[model.backbone],
             width=model.width,
             num_heads=model.num_heads,
             descriptor_dim=model.descriptor_dim,
@@ -89,16 +93,10 @@ class CrossView:
 
     def init(self, key: jax.Array) -> Variables:
         """Fresh variables; both towers start from the pretrained weights if the config names any."""
-        images = [
-            jnp.zeros((1, *size, 3), jnp.uint8)
-            for size in (self._config.data.aerial_size, self._config.data.ground_size)
-        ]
-        variables = self._model.init(key, *images, train=False)
-        if self._vgg is not None:
-            variables = variables | {
-                "params": variables["params"] | {"aerial_tower": self._vgg, "ground_tower": self._vgg}
-            }
-        return variables
+        sizes = (self._config.data.aerial_size, self._config.data.ground_size)
+        images = [jnp.zeros((1, *size, 3), jnp.uint8) for size in sizes]
+        variables = jax.jit(functools.partial(self._model.init, train=False))(key, *images)
+        return variables if self._vgg is None else with_tower_weights(variables, self._vgg)
 
     def batches(self, first_step: int) -> Iterator[Batch]:
         """This host's rows of `aerial` and `ground` [b, H, W, 3] uint8, `tile` and `panorama` [b] int32."""

@@ -36,7 +36,7 @@ class Task(Protocol):
     fingerprint: dict[str, Any]
 
     def init(self, key: jax.Array) -> Variables:
-        """Fresh variables; float32; the same for the same key. Traceable (called under `jax.jit`)."""
+        """Fresh variables; float32; the same for the same key. On the host or on one device."""
         ...
 
     def batches(self, first_step: int) -> Iterator[Batch]:

@@ -1,6 +1,6 @@
 """Everything that decides the next step."""
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -43,14 +43,16 @@ class TrainState:
 
 def create(task: Task, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh) -> TrainState:
     """A fresh state, made on the devices; the same for the same seed on any number of them."""
-    return _initialiser(task, optimizer, seed, mesh)()
+    # By way of the host: pretrained weights would otherwise be compiled into a program as constants.
+    variables = jax.device_get(task.init(_init_key(seed)))
+    return jax.jit(functools.partial(_start, optimizer), out_shardings=replicated(mesh))(variables)
 
 
 def abstract(task: Task, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh) -> TrainState:
     """Shapes, types and shardings of `create`'s result, without making it: what a checkpoint is restored into."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)),
-        jax.eval_shape(_initialiser(task, optimizer, seed, mesh)),
+        jax.eval_shape(lambda: _start(optimizer, task.init(_init_key(seed)))),
     )
 
 
@@ -59,18 +61,17 @@ def step_key(seed: int, step: jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), 1 + step)
 
 
-def _initialiser(
-    task: Task, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh
-) -> Callable[[], TrainState]:
-    def init() -> TrainState:
-        model_state = dict(task.init(jax.random.fold_in(jax.random.key(seed), _INIT)))
-        params = model_state.pop("params")
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            model_state=model_state,
-            opt_state=optimizer.init(params),
-            first_nonfinite_step=jnp.full((), -1, jnp.int32),
-        )
+def _init_key(seed: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), _INIT)
 
-    return jax.jit(init, out_shardings=replicated(mesh))
+
+def _start(optimizer: optax.GradientTransformation, variables: Variables) -> TrainState:
+    model_state = dict(variables)
+    params = model_state.pop("params")
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        model_state=model_state,
+        opt_state=optimizer.init(params),
+        first_nonfinite_step=jnp.full((), -1, jnp.int32),
+    )

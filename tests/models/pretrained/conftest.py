@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vigor_jax.models.vgg import LAYERS
+from vigor_jax.models.vgg import layers
 
 # Written out on purpose: the position of each convolution in torchvision's `features`.
 _TORCH_POSITIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -18,7 +18,7 @@ def vgg_weights() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By layer, kernel [3, 3, in, out] and bias."""
     rng = np.random.default_rng(0)
     weights = {}
-    for layer, inputs, outputs in zip(LAYERS, _CHANNELS[:-1], _CHANNELS[1:], strict=True):
+    for layer, inputs, outputs in zip(layers("D"), _CHANNELS[:-1], _CHANNELS[1:], strict=True):
         kernel = rng.standard_normal((3, 3, inputs, outputs), np.float32) * np.float32((2 / 9 / inputs) ** 0.5)
         weights[layer] = (kernel, rng.standard_normal(outputs, np.float32) * np.float32(0.1))
     return weights
@@ -42,7 +42,7 @@ def assert_loaded(vgg_weights) -> Callable[[dict], None]:
     """The loaded parameters are the written weights, bit for bit."""
 
     def check(params: dict) -> None:
-        assert list(params) == list(LAYERS)
+        assert list(params) == list(layers("D"))
         for layer, (kernel, bias) in vgg_weights.items():
             np.testing.assert_array_equal(params[layer]["kernel"], kernel, err_msg=layer)
             np.testing.assert_array_equal(params[layer]["bias"], bias, err_msg=layer)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vigor_jax.models import VGG16
+from vigor_jax.models import VGG
 from vigor_jax.models.pretrained import WeightFileError, load_vgg16
 
 
@@ -37,7 +37,7 @@ def test_features_from_safetensors_are_those_of_the_published_network(write_safe
     assert preprocessing == "torchvision"
     assert_loaded(params)
     images = np.random.default_rng(1).normal(size=(1, 16, 32, 3)).astype(np.float32)
-    features = jax.jit(VGG16().apply)({"params": jax.tree.map(jnp.asarray, params)}, images)
+    features = jax.jit(VGG().apply)({"params": jax.tree.map(jnp.asarray, params)}, images)
     expected = _explicit_forward(torch_state, images)
     assert features.shape == expected.shape == (1, 1, 2, 512)
     np.testing.assert_allclose(features, expected, atol=1e-3 * expected.max())

@@ -176,6 +176,12 @@ def read_tile_list(root: Path, city: str) -> tuple[tuple[str, ...], np.ndarray, 
     return tuple(names), lat, lon
 
 
+def label_set_there(root: Path, city: str) -> LabelSet:
+    """The corrected set if a city has any file of it, else the original one."""
+    corrected = any(find_file(root, city, list_name(kind, "corrected")) for kind in (TRAIN, TEST, ALL))
+    return "corrected" if corrected else "original"
+
+
 def list_name(kind: str, labels: LabelSet) -> str:
     """File name of a list (`TRAIN`, `TEST`, `ALL`) in a label set."""
     return kind + _SUFFIX[labels]

@@ -5,6 +5,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from absl import logging
@@ -24,8 +25,7 @@ ask for it. Extract it so that the root holds
     splits/<City>/satellite_list.txt, same_area_balanced_train.txt, same_area_balanced_test.txt
     <City>/satellite/*.png and <City>/panorama/*.jpg   (or satellite/<City> and ground/<City>)
 with <City> in Chicago, NewYork, SanFrancisco, Seattle, and name the root with --config.data.root=... . The corrected
-labels (https://github.com/tudelft-iv/SliceMatch) go beside them as splits__corrected/<City>/*__corrected.txt; without
-them, read the original ones with --config.data.labels=original.
+labels (https://github.com/tudelft-iv/SliceMatch) may lie beside them as splits__corrected/<City>/*__corrected.txt.
 """
 _WITHOUT_DATA = """\
 Without VIGOR, train on the rendered city, which needs no download:
@@ -33,6 +33,9 @@ Without VIGOR, train on the rendered city, which needs no download:
     python main.py --config=configs/cross_area.py:rendered
 """
 _SAMPLED_FILES = 32
+
+# Offsets from the positions in the file names are the same whichever set names the files.
+LabelChoice = labels.LabelSet | Literal["either"]
 
 
 class NoData(UserError):
@@ -44,7 +47,7 @@ class VigorConfig(CityConfig):
     """One city of VIGOR, from one root."""
 
     root: str
-    labels: labels.LabelSet
+    labels: LabelChoice
     offsets: labels.Offsets
 
 
@@ -85,10 +88,11 @@ def load(config: DataConfig) -> CrossViewData:
     if "same_area" in config.protocols:
         for index, city in enumerate(data.cities):
             if city in config.train_cities and not data.panoramas.same_area_test[data.panoramas.city == index].any():
+                names = labels.list_name
+                found = _label_set(Path(config.root), city, config.labels)
                 raise labels.LabelError(
-                    f"{city} has only {labels.list_name(labels.ALL, config.labels)}: the same-area protocol needs "
-                    f"{labels.list_name(labels.TRAIN, config.labels)} and "
-                    f"{labels.list_name(labels.TEST, config.labels)}. Add them, or set "
+                    f"{city} has only {names(labels.ALL, found)}: the same-area protocol needs "
+                    f"{names(labels.TRAIN, found)} and {names(labels.TEST, found)}. Add them, or set "
                     "--config.data.protocols=\"('cross_area',)\"."
                 )
     return data
@@ -144,8 +148,12 @@ def _source(config: DataConfig, city: str) -> str:
     return sha.hexdigest()[:8]
 
 
-def _read_table(root: Path, city: str, label_set: labels.LabelSet, offsets: labels.Offsets) -> CityTable:
-    return labels.read_city(root, city, label_set).table(offsets)
+def _read_table(root: Path, city: str, choice: LabelChoice, offsets: labels.Offsets) -> CityTable:
+    return labels.read_city(root, city, _label_set(root, city, choice)).table(offsets)
+
+
+def _label_set(root: Path, city: str, choice: LabelChoice) -> labels.LabelSet:
+    return labels.label_set_there(root, city) if choice == "either" else choice
 
 
 def _what_is_absent(config: DataConfig, city: str) -> UserError | None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vigor_jax.models.pretrained.stored_layers import StoredLayers, WeightFileError
-from vigor_jax.models.vgg import LAYERS
+from vigor_jax.models.vgg import layers
 
 _FULLY_CONNECTED = ("fc6", "fc7", "fc8")
 
@@ -25,7 +25,7 @@ def read_npy(path: str) -> StoredLayers:
     for name, pair in tree.items():
         if name in _FULLY_CONNECTED:
             stored.ignored.append(name)
-        elif name in LAYERS and isinstance(pair, list | tuple) and len(pair) == 2 and all(map(_is_numbers, pair)):
+        elif name in layers("D") and isinstance(pair, list | tuple) and len(pair) == 2 and all(map(_is_numbers, pair)):
             for part, array in zip(("kernel", "bias"), pair, strict=True):
                 stored.arrays[name, part] = array.value
         else:

@@ -18,7 +18,7 @@ class StoredLayers:
     """The arrays of one file.
 
     Attributes:
-      arrays: by (layer, "kernel" or "bias") in the names of `vgg.LAYERS`; kernels [height, width, in, out].
+      arrays: by (layer, "kernel" or "bias") in the names of `vgg.layers`; kernels [height, width, in, out].
       ignored: the file's own names of fully connected layers, which the towers do not have.
       unexpected: the file's own names of everything else.
     """

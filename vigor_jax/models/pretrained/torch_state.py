@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from vigor_jax.models.pretrained.stored_layers import StoredLayers, WeightFileError, require_package
-from vigor_jax.models.vgg import STAGES
+from vigor_jax.models.vgg import CONVOLUTIONS
 
 # torchvision's names, and those under which timm republishes the same weights.
 _FULLY_CONNECTED = ("classifier.", "pre_logits.", "head.")
@@ -51,7 +51,7 @@ def _sort(names: Iterable[str], read: Callable[[str], np.ndarray]) -> StoredLaye
 def _names() -> dict[str, tuple[str, str]]:
     """Parameter names of torchvision, which counts ReLUs and pools too, to ours."""
     names, position = {}, 0
-    for stage, (_, count) in enumerate(STAGES, 1):
+    for stage, count in enumerate(CONVOLUTIONS["D"], 1):
         for i in range(1, count + 1):
             names[f"features.{position}.weight"] = (f"conv{stage}_{i}", "kernel")
             names[f"features.{position}.bias"] = (f"conv{stage}_{i}", "bias")

@@ -2,12 +2,14 @@
 
 import os
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
 from vigor_jax.models.pretrained import keras_h5, numpy_pickle, torch_state
 from vigor_jax.models.pretrained.stored_layers import StoredLayers, WeightFileError
-from vigor_jax.models.vgg import STAGES
+from vigor_jax.models.vgg import VGG, layers
 
 # How a kind of file is read, and the preprocessing its weights were trained with.
 _READERS = {
@@ -25,7 +27,7 @@ def load_vgg16(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, np.nda
       path: .pth or .safetensors (torchvision's names), .h5 (Keras, with or without top), .npy (the authors').
 
     Returns:
-      The "params" of a `VGG16` of width 1, float32, and the name of the preprocessing that belongs to them.
+      The "params" of a `VGG` of width 1, float32, and the name of the preprocessing that belongs to them.
 
     Raises:
       WeightFileError: no such file, unknown kind, damaged, or layers missing, unexpected, mis-shaped or not finite.
@@ -71,11 +73,5 @@ def _checked(stored: StoredLayers, path: str) -> dict[str, dict[str, np.ndarray]
 
 
 def _shapes() -> dict[tuple[str, str], tuple[int, ...]]:
-    shapes: dict[tuple[str, str], tuple[int, ...]] = {}
-    inputs = 3
-    for stage, (channels, count) in enumerate(STAGES, 1):
-        for i in range(1, count + 1):
-            shapes[f"conv{stage}_{i}", "kernel"] = (3, 3, inputs, channels)
-            shapes[f"conv{stage}_{i}", "bias"] = (channels,)
-            inputs = channels
-    return shapes
+    model = jax.eval_shape(VGG().init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    return {(layer, part): model[layer][part].shape for layer in layers("D") for part in ("kernel", "bias")}

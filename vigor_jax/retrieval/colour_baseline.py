@@ -1,42 +1,53 @@
 """The simplest retrieval there is: rank tiles by colour alone. What a model must beat to have learnt anything.
 
-Descriptors are unit-normalised, so that their inner products rank, after each view has been standardised by its own
-gallery: the two views differ in light, and a comparison of raw colours would lose to that alone.
+In two parts, so that images can stream: features of each image by itself, and then `standardise` over all queries or
+all references of one gallery. The two views differ in light, and a comparison of raw colours would lose to that alone.
 """
 
+import functools
+
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 
-def mean_colour(images: UInt8[np.ndarray, "batch height width 3"]) -> Float[np.ndarray, "batch 6"]:
-    """Mean and deviation of each RGB channel, standardised over the images and unit-normalised, float32.
-
-    Pass all images of one view of one gallery at once: the standardisation is theirs.
-    """
-    pixels = images.reshape(len(images), -1, 3).astype(np.float32)
-    return _standardise(np.concatenate([pixels.mean(axis=1), pixels.std(axis=1)], axis=1))
+def mean_colour(images: UInt8[Array | np.ndarray, "batch height width 3"]) -> Float[Array, "batch 6"]:
+    """Mean and deviation of each RGB channel of each image, 0 to 255, float32."""
+    pixels = jnp.asarray(images, jnp.float32)
+    return jnp.concatenate([pixels.mean(axis=(1, 2)), pixels.std(axis=(1, 2))], axis=1)
 
 
 def colour_histogram(
-    images: UInt8[np.ndarray, "batch height width 3"], bins: int = 8
-) -> Float[np.ndarray, "batch joint_bins"]:
-    """Joint RGB histogram of bins^3 cells, square-rooted, standardised over the images and unit-normalised, float32.
+    images: UInt8[Array | np.ndarray, "batch height width 3"], bins: int = 8
+) -> Float[Array, "batch joint_bins"]:
+    """Square root of the share of an image's pixels in each of bins^3 RGB cells, float32; blue varies fastest.
 
-    Pass all images of one view of one gallery at once, panoramas with their sky: on the rendered city this, with 8
-    bins, ranks better than the lower half alone, than the band around the horizon, and than fewer bins.
+    The square root turns the inner product into the Bhattacharyya coefficient (Hellinger distance). Of panoramas with
+    their sky: on the rendered city this, with 8 bins, ranks better than the lower half alone, than the band around
+    the horizon, and than fewer bins.
     """
-    level = images.astype(np.int64) * bins // 256
+    level = jnp.asarray(images, jnp.int32) * bins // 256
     cell = ((level[..., 0] * bins + level[..., 1]) * bins + level[..., 2]).reshape(len(images), -1)
-    cell += np.arange(len(images))[:, None] * bins**3
-    counts = np.bincount(cell.ravel(), minlength=len(images) * bins**3).reshape(len(images), -1)
-    # The square root turns the inner product into the Bhattacharyya coefficient (Hellinger distance).
-    return _standardise(np.sqrt(counts / cell.shape[1]).astype(np.float32))
+    counts = jax.vmap(functools.partial(jnp.bincount, length=bins**3))(cell)
+    return jnp.sqrt(counts / cell.shape[1])
 
 
-def _standardise(features: np.ndarray) -> np.ndarray:
-    features = features - features.mean(axis=0)
-    deviation = features.std(axis=0)
-    # A cell that hardly varies holds rounding noise; scaled up it would speak loudest.
-    features = features / np.maximum(deviation, 0.1 * deviation.max() + 1e-12)
-    norm = np.linalg.norm(features, axis=1, keepdims=True)
-    return (features / np.maximum(norm, 1e-12)).astype(np.float32)
+def standardise(
+    features: Float[Array | np.ndarray, "rows dim"], count: int | Int[Array, ""] | None = None
+) -> Float[Array, "rows dim"]:
+    """Unit descriptors whose inner products rank: each feature less its mean over the images, by its deviation.
+
+    Args:
+      features: of all queries, or of all references, of one gallery.
+      count: rows from this one on are padding and do not count; None: there is none.
+    """
+    features = jnp.asarray(features)
+    count = features.shape[0] if count is None else count
+    real = (jnp.arange(features.shape[0]) < count)[:, None]
+    features = features - jnp.sum(features, axis=0, where=real) / count
+    deviation = jnp.sqrt(jnp.sum(features**2, axis=0, where=real) / count)
+    # A feature that hardly varies holds rounding noise; scaled up it would speak loudest.
+    features = features / jnp.maximum(deviation, 0.1 * deviation.max() + 1e-12)
+    norm = jnp.linalg.norm(features, axis=1, keepdims=True)
+    return features / jnp.maximum(norm, 1e-12)

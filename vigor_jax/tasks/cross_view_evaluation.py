@@ -16,10 +16,10 @@ from vigor_jax.input.batches import image_batches
 from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.models import CrossViewModel
 from vigor_jax.retrieval import rank_metrics
-from vigor_jax.retrieval.colour_baseline import colour_histogram, mean_colour
+from vigor_jax.retrieval.colour_baseline import colour_histogram, mean_colour, standardise
 from vigor_jax.tasks.task import Variables
 
-_BASELINES = {"mean_colour": mean_colour, "colour_histogram": colour_histogram}
+_BASELINES = {"mean_colour": jax.jit(mean_colour), "colour_histogram": jax.jit(colour_histogram)}
 
 
 class Evaluation:
@@ -54,28 +54,20 @@ class Evaluation:
         Raises:
           EvaluationError: embeddings that are not finite.
         """
-        encoders = {
-            "model": (
-                lambda images: self._encode_aerial(variables, images),
-                lambda images: self._encode_ground(variables, images),
-            )
-        }
-        if self._constants is None:
-            encoders |= {name: (jax.jit(baseline), jax.jit(baseline)) for name, baseline in _BASELINES.items()}
+        baselines = _BASELINES if self._constants is None else {}
+        encode_aerial = functools.partial(self._encode_aerial, variables)
+        encode_ground = functools.partial(self._encode_ground, variables)
         aerial = self._embed(
-            self._data.aerial, self._data.tiles.names, self._tiles, {name: e[0] for name, e in encoders.items()}, mesh
+            self._data.aerial, self._data.tiles.names, self._tiles, {"model": encode_aerial, **baselines}, mesh
         )
         ground = self._embed(
-            self._data.ground,
-            self._data.panoramas.names,
-            self._panoramas,
-            {name: e[1] for name, e in encoders.items()},
-            mesh,
+            self._data.ground, self._data.panoramas.names, self._panoramas, {"model": encode_ground, **baselines}, mesh
         )
-        found = {name: self._rank(ground[name], aerial[name], mesh) for name in encoders}
         if self._constants is None:
-            self._constants = self._measure_constants({name: found[name] for name in _BASELINES})
-        return found["model"] | self._constants
+            self._constants = self._measure_constants(
+                {name: self._rank(ground[name], aerial[name], mesh, standardised=True) for name in baselines}
+            )
+        return self._rank(ground["model"], aerial["model"], mesh) | self._constants
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """For each split the columns of the epoch table, with what the recall must be compared to."""
@@ -105,12 +97,17 @@ class Evaluation:
         rows_over_devices = NamedSharding(mesh, P("data"))
         return {name: _concatenate(parts, rows_over_devices) for name, parts in collected.items()}
 
-    def _rank(self, ground: jax.Array, aerial: jax.Array, mesh: Mesh) -> dict[str, float]:
-        """Retrieval metrics of every split from the embeddings of the unions."""
+    def _rank(
+        self, ground: jax.Array, aerial: jax.Array, mesh: Mesh, *, standardised: bool = False
+    ) -> dict[str, float]:
+        """Retrieval metrics of every split from the embeddings of the unions, or features to be standardised first."""
         metrics = {}
         for name, split in self._splits.items():
             queries = _select(ground, np.searchsorted(self._panoramas, split.panoramas), mesh)
             gallery = _select(aerial, np.searchsorted(self._tiles, split.tiles), mesh)
+            if standardised:
+                queries = _standardise(queries, len(split.panoramas), NamedSharding(mesh, P("data")))
+                gallery = _standardise(gallery, len(split.tiles), NamedSharding(mesh, P("data")))
             found = rank_metrics(queries, gallery, split.references, num_aerial=len(split.tiles))
             metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
         return metrics
@@ -157,6 +154,11 @@ def _concatenate(parts: list[jax.Array], sharding: NamedSharding) -> jax.Array:
 @functools.partial(jax.jit, static_argnames="sharding")
 def _take(embeddings: jax.Array, rows: jax.Array, sharding: NamedSharding) -> jax.Array:
     return jax.lax.with_sharding_constraint(embeddings[rows], sharding)
+
+
+@functools.partial(jax.jit, static_argnames="sharding")
+def _standardise(features: jax.Array, count: int, sharding: NamedSharding) -> jax.Array:
+    return jax.lax.with_sharding_constraint(standardise(features, count), sharding)
 
 
 def _select(embeddings: jax.Array, rows: Int[np.ndarray, "rows"], mesh: Mesh) -> jax.Array:

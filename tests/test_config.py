@@ -53,6 +53,7 @@ def test_lists_become_tuples():
         ("batch.size", "many", ["batch.size", "int"]),
         ("data.validation_fraction", 0.0, ["config.data.validation_fraction"]),
         ("data.aerial_size", (16, 16), ["config.data.aerial_size", "32"]),
+        ("data.aerial_size", (32, 32), ["config.data.aerial_size", "more than one position", "final_pool=False"]),
         ("epochs", 0, ["config.epochs", "0"]),
         ("seed", -1, ["config.seed", "-1"]),
         ("model", 3, ["config.model", "group"]),

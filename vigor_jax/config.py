@@ -217,8 +217,15 @@ def _check_values(config: Config) -> None:
     )
     for key in ("data.aerial_size", "data.ground_size"):
         size = getattr(config.data, key.split(".")[1])
-        # Five 2x2 pools between the image and SAFA's positions.
         require(len(size) == 2 and all(s >= 32 for s in size), key, "(height, width) of at least 32 pixels")
+        # Four 2x2 pools, or five, between the image and SAFA's positions.
+        stride = 32 if config.model.final_pool else 16
+        require(
+            config.model.aggregation != "safa" or any(s > stride for s in size),
+            key,
+            f"the spatial-aware aggregation needs more than one position of {stride} x {stride} pixels; enlarge the "
+            "images or set config.model.final_pool=False",
+        )
     require(
         not config.model.pretrained or config.model.backbone == "vgg16",
         "model.backbone",

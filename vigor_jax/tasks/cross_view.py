@@ -95,7 +95,10 @@ class CrossView:
         """Fresh variables; both towers start from the pretrained weights if the config names any."""
         sizes = (self._config.data.aerial_size, self._config.data.ground_size)
         images = [jnp.zeros((1, *size, 3), jnp.uint8) for size in sizes]
-        variables = jax.jit(functools.partial(self._model.init, train=False))(key, *images)
+        # Runs once: on CPUs LLVM would spend five times as long on the random draws of every layer.
+        options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+        init = jax.jit(functools.partial(self._model.init, train=False), compiler_options=options)
+        variables = init(key, *images)
         return variables if self._vgg is None else with_tower_weights(variables, self._vgg)
 
     def batches(self, first_step: int) -> Iterator[Batch]:

@@ -118,17 +118,6 @@ def toy_config(**changes):
     return config.parse(tree | changes)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def keep_compiled_programs(tmp_path_factory):
-    """The toy's programs are the same in most tests; compiling them is what takes time."""
-    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    yield
-    jax.config.update("jax_compilation_cache_dir", before[0])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
-
-
 @pytest.fixture(name="toy_config")
 def toy_config_fixture():
     """`(**changes) -> Config`."""

@@ -17,6 +17,7 @@ def prepare(mini, tmp_path, *changes):
         "--config.data.test_cities=('Chicago',)",
         "--config.data.aerial_size=(32, 32)",
         "--config.data.ground_size=(32, 64)",
+        "--config.model.final_pool=False",
         *changes,
     ]
     command_line = [sys.executable, "-m", "vigor_jax.datasets", "prepare", *arguments]

@@ -95,7 +95,7 @@ class CrossView:
         """Fresh variables; both towers start from the pretrained weights if the config names any."""
         sizes = (self._config.data.aerial_size, self._config.data.ground_size)
         images = [jnp.zeros((1, *size, 3), jnp.uint8) for size in sizes]
-        # Runs once: on CPUs LLVM would spend five times as long on the random draws of every layer.
+        # It runs once: on CPUs LLVM's optimisation of every layer's random draws costs more than it saves.
         options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
         init = jax.jit(functools.partial(self._model.init, train=False), compiler_options=options)
         variables = init(key, *images)

@@ -116,8 +116,8 @@ class Evaluation:
         """What stands beside every recall: sizes, chance, and what colour alone finds."""
         constants: dict[str, float] = {}
         for name, split in self._splits.items():
-            constants[f"{name}/queries"] = len(split.panoramas)
-            constants[f"{name}/gallery"] = len(split.tiles)
+            constants[f"{name}/queries"] = float(len(split.panoramas))
+            constants[f"{name}/gallery"] = float(len(split.tiles))
             constants |= {f"{name}/chance_{metric}": value for metric, value in chance(split).items()}
             for baseline, found in baselines.items():
                 for metric in ("top1", "top5"):
@@ -157,7 +157,7 @@ def _take(embeddings: jax.Array, rows: jax.Array, sharding: NamedSharding) -> ja
 
 
 @functools.partial(jax.jit, static_argnames="sharding")
-def _standardise(features: jax.Array, count: int, sharding: NamedSharding) -> jax.Array:
+def _standardise(features: jax.Array, count: int | jax.Array, sharding: NamedSharding) -> jax.Array:
     return jax.lax.with_sharding_constraint(standardise(features, count), sharding)
 
 

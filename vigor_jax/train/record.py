@@ -41,6 +41,9 @@ def require_resumable(stored: dict[str, Any], current: dict[str, Any], where: st
     differing = [key for key in (before | now) if before.get(key) != now.get(key)]
     if differing:
         lines = [f"  {key}: {before.get(key)!r} in the checkpoint, {now.get(key)!r} now" for key in differing]
+        # A fingerprint does not say which key changed it.
+        others = [change for change in changes(stored, current) if change.split(":")[0] not in differing]
+        lines += [f"  changed besides: {change}" for change in others]
         raise ResumeError(
             f"{where} was made with other data or batches, so going on would not be the run it promises:\n"
             + "\n".join(lines)

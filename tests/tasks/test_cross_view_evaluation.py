@@ -1,0 +1,133 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vigor_jax import tasks
+from vigor_jax.datasets.image_codec import decode
+from vigor_jax.models import CrossViewModel
+from vigor_jax.retrieval.errors import EvaluationError
+from vigor_jax.train import mesh as meshes
+
+METRICS = ("top1", "top5", "top10", "top1_percent", "hit_rate", "hit_rate_covered")
+
+
+def image(encoded, row):
+    return decode(encoded[row], "image")
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def mean_colour(pixels):
+    pixels = pixels.reshape(-1, 3).astype(np.float64)
+    return np.concatenate([pixels.mean(axis=0), pixels.std(axis=0)])
+
+
+def colour_histogram(pixels):
+    red, green, blue = (pixels.reshape(-1, 3).astype(int) // 32).T
+    return np.sqrt(np.bincount(64 * red + 8 * green + blue, minlength=512) / len(red))
+
+
+def standardise(features):
+    features = np.array(features) - np.mean(features, axis=0)
+    deviation = features.std(axis=0)
+    return unit(features / np.maximum(deviation, 0.1 * deviation.max()))
+
+
+def metrics_by_loops(queries, gallery, references):
+    """Of embeddings in float64, query by query, reference by reference; ties count against the model."""
+    hits = {name: [] for name in METRICS}
+    one_percent = int(0.01 * len(gallery)) + 1
+    for query, own in zip(queries, references, strict=True):
+        scores = [float(query @ tile) for tile in gallery]
+        positive, best = scores[own[0]], max(scores[tile] for tile in own)
+        rank = sum(scores[tile] >= positive for tile in range(len(gallery)) if tile != own[0])
+        unrelated = [scores[tile] for tile in range(len(gallery)) if tile not in own]
+        for name, k in (("top1", 1), ("top5", 5), ("top10", 10), ("top1_percent", one_percent)):
+            hits[name].append(rank < k)
+        hits["hit_rate"].append(not any(score >= positive for score in unrelated))
+        hits["hit_rate_covered"].append(not any(score >= best for score in unrelated))
+    return {name: np.mean(hit) for name, hit in hits.items()}
+
+
+@pytest.fixture(scope="module")
+def variables(town_config):
+    """Random towers, and running means as if training had moved them, so that centring matters."""
+    variables = jax.device_get(tasks.create(town_config()).init(jax.random.key(2)))
+    rng = np.random.default_rng(0)
+    statistics = variables["batch_stats"]
+    for view in statistics.values():
+        view["mean"] = rng.normal(0, 0.1, view["mean"].shape).astype(np.float32)
+    return variables
+
+
+@pytest.fixture(scope="module")
+def embedded_one_by_one(town, variables):
+    """Unit embeddings of every tile and panorama of the data set, each image by itself."""
+    model = CrossViewModel(
+        aggregation="safa", configuration="A", width=0.05, num_heads=2, centre_descriptor=True, final_pool=False
+    )
+    found = []
+    for method, encoded in (("encode_aerial", town.data.aerial), ("encode_ground", town.data.ground)):
+        encode = jax.jit(lambda images, method=method: model.apply(variables, images, method=method))
+        rows = [encode(image(encoded, row)[None])[0] for row in range(len(encoded))]
+        found.append(unit(np.asarray(rows, np.float64)))
+    return found
+
+
+@pytest.fixture(scope="module", params=[1, 8])
+def evaluate(request, town_config):
+    """`variables -> metrics` on some devices, in batches that the devices do not divide nor divide the images."""
+    task, mesh = tasks.create(town_config(eval_batch_size=13)), meshes.data_mesh(jax.devices()[: request.param])
+    return lambda variables: task.evaluate(variables, mesh)
+
+
+def test_every_split_is_ranked_as_by_loops_over_single_images(town, variables, embedded_one_by_one, evaluate):
+    metrics = evaluate(variables)
+    aerial, ground = embedded_one_by_one
+    assert list(town.splits.evaluations) == ["validation", "same_area", "cross_area"]
+    for name, split in town.splits.evaluations.items():
+        expected = metrics_by_loops(ground[split.panoramas], aerial[split.tiles], split.references)
+        assert {metric: metrics[f"{name}/{metric}"] for metric in METRICS} == pytest.approx(expected, abs=1e-9), name
+    # All but two of them different, so that none can stand in for another.
+    assert len({metrics[f"cross_area/{metric}"] for metric in METRICS} - {0.0, 1.0}) >= 4
+
+
+def test_size_chance_and_colour_stand_beside_every_split(town, variables, evaluate):
+    first, again = evaluate(variables), evaluate(variables)
+    assert first == again
+    constants = {"queries", "gallery"}
+    constants |= {f"chance_{metric}" for metric in ("top1", "top5", "top10", "top1_percent")}
+    constants |= {f"{baseline}_{k}" for baseline in ("mean_colour", "colour_histogram") for k in ("top1", "top5")}
+    assert set(first) == {f"{name}/{key}" for name in town.splits.evaluations for key in constants | set(METRICS)}
+    for name, split in town.splits.evaluations.items():
+        gallery = len(split.tiles)
+        assert first[f"{name}/queries"] == len(split.panoramas)
+        assert first[f"{name}/gallery"] == gallery
+        assert first[f"{name}/chance_top5"] == 5 / gallery
+        assert first[f"{name}/chance_top1_percent"] == (gallery // 100 + 1) / gallery
+        for baseline, describe in (("mean_colour", mean_colour), ("colour_histogram", colour_histogram)):
+            # Each view standardised over the whole split, not over a batch and not over both splits' images.
+            queries = standardise([describe(image(town.data.ground, row)) for row in split.panoramas])
+            tiles = standardise([describe(image(town.data.aerial, row)) for row in split.tiles])
+            expected = metrics_by_loops(queries, tiles, split.references)
+            for metric in ("top1", "top5"):
+                assert first[f"{name}/{baseline}_{metric}"] == pytest.approx(expected[metric]), (name, baseline, metric)
+    assert any(first[f"cross_area/{baseline}_top5"] > 0 for baseline in ("mean_colour", "colour_histogram"))
+
+
+def test_a_model_that_gives_every_image_one_embedding_is_last(variables, evaluate):
+    equal = jax.tree.map(jnp.zeros_like, variables)
+    equal["batch_stats"] = jax.tree.map(lambda mean: jnp.full_like(mean, 0.3), variables["batch_stats"])
+    metrics = evaluate(equal)
+    for name in ("validation", "same_area", "cross_area"):
+        assert {metric: metrics[f"{name}/{metric}"] for metric in METRICS} == dict.fromkeys(METRICS, 0.0)
+        assert metrics[f"{name}/chance_top1"] > 0
+
+
+def test_parameters_that_are_not_finite_stop_the_evaluation(variables, evaluate):
+    broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), variables)
+    with pytest.raises(EvaluationError, match="embeddings are not finite"):
+        evaluate(broken)

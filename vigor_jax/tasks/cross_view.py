@@ -95,9 +95,11 @@ class CrossView:
         """Fresh variables; both towers start from the pretrained weights if the config names any."""
         sizes = (self._config.data.aerial_size, self._config.data.ground_size)
         images = [jnp.zeros((1, *size, 3), jnp.uint8) for size in sizes]
-        # It runs once: on CPUs LLVM's optimisation of every layer's random draws costs more than it saves.
-        options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-        init = jax.jit(functools.partial(self._model.init, train=False), compiler_options=options)
+        init = functools.partial(self._model.init, train=False)
+        if not isinstance(key, jax.core.Tracer):  # otherwise its shapes alone are asked for
+            # It runs once: on CPUs LLVM's optimisation of every layer's random draws costs more than it saves.
+            options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+            init = jax.jit(init, compiler_options=options)
         variables = init(key, *images)
         return variables if self._vgg is None else with_tower_weights(variables, self._vgg)
 

@@ -1,0 +1,155 @@
+"""main.py with configs/cross_area.py: from raw files to the summary, killed and gone on with, and on bad input."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SPLITS = ("validation", "cross_area")
+MEASURED = ("train/examples_per_s", "train/step_ms", "train/data_wait_share")
+
+
+@pytest.fixture(scope="module")
+def vigor(tmp_path_factory, write_mini_vigor):
+    """Two cities of 100 tiles and 80 panoramas."""
+    return write_mini_vigor(tmp_path_factory.mktemp("raw") / "VIGOR", rows=10, columns=10, panoramas=80, noise=40)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """`(root, workdir, *flags) -> process` of main.py on two devices, with a small model; ended with the module."""
+    folder = tmp_path_factory.mktemp("main")
+    environment = os.environ | {
+        # Compiling is most of what these runs do.
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    processes = []
+
+    def run(root, workdir, *flags):
+        settings = {
+            "data.root": root,
+            "data.data_dir": folder / "prepared",
+            "data.train_cities": "('Seattle',)",
+            "data.test_cities": "('Chicago',)",
+            "data.aerial_size": "(32, 32)",
+            "data.ground_size": "(32, 64)",
+            "model.backbone": "vgg11",
+            "model.width": 0.05,
+            "model.num_heads": 2,
+            "model.centre_descriptor": True,
+            "model.final_pool": False,
+            "model.dtype": "float32",
+            "optimizer.learning_rate": 1e-3,
+            "batch.size": 4,
+            "batch.augment": True,
+            "epochs": 2,
+            "checkpoint_every_steps": 5,
+            "log_every_steps": 1,
+            "input_threads": 2,
+        }
+        command = [sys.executable, ROOT / "main.py", f"--config={ROOT / 'configs/cross_area.py'}"]
+        command += [f"--config.{key}={value}" for key, value in settings.items()]
+        command += [f"--workdir={workdir}", *flags]
+        process = subprocess.Popen(
+            command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def finish(process):
+    out, log = process.communicate(timeout=120)
+    assert process.returncode == 0, log
+    return out, log
+
+
+def rows(workdir):
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def final_state(workdir, step):
+    """Everything in the last checkpoint, read by Orbax alone."""
+    return ocp.PyTreeCheckpointer().restore(workdir / "checkpoints" / str(step) / "state")
+
+
+@pytest.fixture(scope="module")
+def unbroken(start, vigor, tmp_path_factory):
+    """A finished run: workdir, standard output, log."""
+    workdir = tmp_path_factory.mktemp("runs") / "unbroken"
+    return workdir, *finish(start(vigor.root, workdir))
+
+
+def test_one_command_prepares_trains_evaluates_and_sums_up(unbroken):
+    workdir, out, log = unbroken
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert {"config", "steps", "metrics", "throughput", "versions"} <= set(summary)
+    assert summary["config"]["name"] == "cross_area"
+    assert summary["config"]["batch"] == {"size": 4, "one_city": False, "augment": True}
+    for split in SPLITS:
+        for metric in ("top1", "top5", "top10", "top1_percent", "hit_rate", "hit_rate_covered", "chance_top1"):
+            assert 0 <= summary["metrics"][f"{split}/{metric}"] <= 1
+    assert summary["metrics"]["cross_area/gallery"] == 100
+    assert summary["metrics"]["cross_area/queries"] == 80
+    assert summary["throughput"]["devices"] == 2
+    assert summary["throughput"]["examples_per_s"] > 0
+    assert summary["versions"]["jax"] == jax.__version__
+
+    history = rows(workdir)
+    assert [row["step"] for row in history if "train/loss" in row] == list(range(1, summary["steps"] + 1))
+    evaluations = [row for row in history if "epoch" in row]
+    assert [(row["epoch"], row["step"]) for row in evaluations] == [(1, summary["steps"] // 2), (2, summary["steps"])]
+    assert {key: value for key, value in evaluations[-1].items() if key not in ("epoch", "step")} == summary["metrics"]
+    (events,) = workdir.glob("events.out.tfevents.*")
+    assert b"cross_area/top1" in events.read_bytes()
+
+    table = [line.split("  ") for line in out.splitlines()]
+    header = [cell.strip() for cell in table[0] if cell.strip()]
+    assert header[:7] == ["epoch", "split", "top-1%", "top-1", "top-5", "top-10", "hit rate"]
+    assert [[cell.strip() for cell in row if cell.strip()][:2] for row in table[2::2]] == [
+        ["1", "validation"],
+        ["2", "validation"],
+    ]
+    assert "collapsed" not in log
+    assert "Traceback" not in log
+
+
+def test_killed_at_any_step_it_ends_with_the_bits_of_the_unbroken_run(start, vigor, unbroken, tmp_path):
+    workdir, _, _ = unbroken
+    steps = json.loads((workdir / "summary.json").read_text())["steps"]
+    kill_at = random.SystemRandom().randrange(1, steps // 2)
+    process = start(vigor.root, tmp_path)
+    deadline = time.monotonic() + 120
+    while not any(row["step"] >= kill_at for row in rows(tmp_path)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "summary.json").exists()
+    _, log = finish(start(vigor.root, tmp_path))
+
+    assert "Going on from step" in log or kill_at < 12
+    ours, theirs = final_state(tmp_path, steps), final_state(workdir, steps)
+    assert int(theirs["step"]) == steps
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    histories = [[{k: v for k, v in row.items() if k not in MEASURED} for row in rows(w)] for w in (workdir, tmp_path)]
+    assert histories[0] == histories[1], f"killed after step {kill_at}"

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+
+import main
+from vigor_jax import command_line, config, console
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("validation", "cross_area")
@@ -153,3 +157,86 @@ def test_killed_at_any_step_it_ends_with_the_bits_of_the_unbroken_run(start, vig
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     histories = [[{k: v for k, v in row.items() if k not in MEASURED} for row in rows(w)] for w in (workdir, tmp_path)]
     assert histories[0] == histories[1], f"killed after step {kill_at}"
+
+
+def test_no_data_at_the_root(start, tmp_path):
+    """In a process of its own: the exit code is what a shell sees."""
+    process = start(tmp_path / "nowhere", tmp_path / "run", f"--config.data.data_dir={tmp_path}")
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "Traceback" not in error
+    for part in (f"error: no VIGOR data at --config.data.root='{tmp_path / 'nowhere'}'", "configs/demo.py"):
+        assert part in error
+    assert out == ""
+
+
+def test_a_checkpoint_of_another_model(start, vigor, unbroken):
+    process = start(vigor.root, unbroken[0], "--config.model.num_heads=4")
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "Traceback" not in error
+    for part in (
+        f"{unbroken[0] / 'checkpoints'} is of another model:",
+        "params/aerial_aggregation/bias_out: float32 [4, 2] in the checkpoint, float32 [4, 4] in this model",
+        "Give another --workdir",
+    ):
+        assert part in error
+
+
+def test_a_checkpoint_of_another_split(start, vigor, unbroken):
+    process = start(vigor.root, unbroken[0], "--config.data.validation_fraction=0.2")
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "Traceback" not in error
+    assert re.search(r"fingerprint of training panoramas: '(\w{64})' in the checkpoint, '(?!\1)\w{64}' now", error)
+    assert "changed besides: config.data.validation_fraction: 0.05 -> 0.2" in error
+
+
+def cut(mini):
+    path = mini.root / "Seattle" / "panorama" / mini.panoramas["Seattle"][3]
+    path.write_bytes(path.read_bytes()[:-200])
+    return str(path), "truncated", "python -m vigor_jax.datasets check --root="
+
+
+def drop_a_column(mini):
+    path = mini.root / "splits__corrected" / "Chicago" / "same_area_balanced_test__corrected.txt"
+    lines = path.read_text().split("\n")
+    lines[1] = lines[1].rsplit(" ", 1)[0]
+    path.write_text("\n".join(lines))
+    return f"{path}, line 2: 12 columns, expected 13", "mend the line"
+
+
+def lose_a_tile(mini):
+    path = mini.root / "Chicago" / "satellite" / mini.tiles["Chicago"][mini.references["Chicago"][0, 0]]
+    path.unlink()
+    return f"{path.parent}: 1 of Chicago's 12", path.name, "Extract the images again"
+
+
+@pytest.mark.parametrize("damage", [cut, drop_a_column, lose_a_tile])
+def test_damaged_data_is_named_file_by_file(damage, write_mini_vigor, tmp_path, monkeypatch, capsys):
+    """In this process, as only the flags are left out."""
+    parts = damage(write_mini_vigor(tmp_path / "VIGOR"))
+    tree = {
+        "name": "damaged",
+        "task": "cross_view",
+        "epochs": 1,
+        "data": {
+            "name": "vigor",
+            "root": str(tmp_path / "VIGOR"),
+            "data_dir": str(tmp_path / "prepared"),
+            "train_cities": ("Seattle",),
+            "test_cities": ("Chicago",),
+            "protocols": ("cross_area",),
+        },
+        "model": {"aggregation": "safa"},
+        "batch": {"size": 8},
+    }
+    monkeypatch.setattr(command_line, "parse", lambda argv: (config.parse(tree), tmp_path / "run"))
+    monkeypatch.setattr(main, "_keep_compiled_programs", lambda: None)
+    monkeypatch.setattr(console, "set_up", lambda: None)
+    assert main.main(["main.py"]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    (message,) = [line for line in error.splitlines() if line.startswith("error: ")]
+    for part in parts:
+        assert part in message

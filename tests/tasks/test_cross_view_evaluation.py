@@ -118,6 +118,31 @@ def test_size_chance_and_colour_stand_beside_every_split(town, variables, evalua
     assert any(first[f"cross_area/{baseline}_top5"] > 0 for baseline in ("mean_colour", "colour_histogram"))
 
 
+def test_the_table_shows_percent_of_every_split(town_config):
+    splits, found = ("validation", "same_area", "cross_area"), {}
+    for place, split in enumerate(splits):
+        columns = ("top1_percent", "top1", "top5", "top10", "hit_rate", "chance_top1", "chance_top5")
+        found |= {f"{split}/{name}": (10 * place + k) / 100 for k, name in enumerate(columns)}
+        found |= {f"{split}/gallery": 100.0 + place}
+        found |= {f"{split}/mean_colour_{metric}": 0.2 for metric in ("top1", "top5")}
+        found |= {f"{split}/colour_histogram_top1": 0.1, f"{split}/colour_histogram_top5": 0.3}
+    table = tasks.create(town_config()).table(found)
+    assert list(table) == list(splits)
+    assert list(table["cross_area"].items()) == [
+        ("top-1%", "20.0"),
+        ("top-1", "21.0"),
+        ("top-5", "22.0"),
+        ("top-10", "23.0"),
+        ("hit rate", "24.0"),
+        ("gallery", "102"),
+        ("chance@1", "25.00"),
+        ("chance@5", "26.00"),
+        ("colour@1", "20.0"),
+        ("colour@5", "30.0"),
+    ]
+    assert table["validation"]["hit rate"] == "4.0"
+
+
 def test_a_model_that_gives_every_image_one_embedding_is_last(variables, evaluate):
     equal = jax.tree.map(jnp.zeros_like, variables)
     equal["batch_stats"] = jax.tree.map(lambda mean: jnp.full_like(mean, 0.3), variables["batch_stats"])

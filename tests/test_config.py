@@ -55,6 +55,8 @@ def test_lists_become_tuples():
         ("data.aerial_size", (16, 16), ["config.data.aerial_size", "32"]),
         ("data.aerial_size", (32, 32), ["config.data.aerial_size", "more than one position", "final_pool=False"]),
         ("epochs", 0, ["config.epochs", "0"]),
+        ("data.same_area_cities", ("A",), ["config.data.same_area_cities", "same_area protocol"]),
+        ("data.same_area_cities", ("C",), ["config.data.same_area_cities", "'C'", "train_cities"]),
         ("seed", -1, ["config.seed", "-1"]),
         ("model", 3, ["config.model", "group"]),
     ],

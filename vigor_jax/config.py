@@ -32,6 +32,8 @@ class DataConfig:
     # Which test splits are evaluated. With "same_area" the training cities' panoramas are split by their
     # published halves; without it all of them train.
     protocols: tuple[Literal["same_area", "cross_area"], ...]
+    # Training cities that the same-area protocol tests; empty: all of them. The others train whole.
+    same_area_cities: tuple[str, ...] = ()
     aerial_size: tuple[int, int] = (320, 320)  # height, width in pixels
     ground_size: tuple[int, int] = (320, 640)
     # Of VIGOR. The two sets differ in their offsets alone, so with Web Mercator's either serves.
@@ -201,6 +203,13 @@ def _check_values(config: Config) -> None:
     require(config.input_threads >= 1, "input_threads", "must be positive")
     require(bool(config.data.train_cities), "data.train_cities", "name at least one city")
     require(bool(config.data.protocols), "data.protocols", "name at least one of same_area, cross_area")
+    beyond = sorted(set(config.data.same_area_cities) - set(config.data.train_cities))
+    require(not beyond, "data.same_area_cities", f"{beyond} are not among config.data.train_cities")
+    require(
+        not config.data.same_area_cities or "same_area" in config.data.protocols,
+        "data.same_area_cities",
+        "only the same_area protocol reads it, which config.data.protocols does not name",
+    )
     if "cross_area" in config.data.protocols:
         require(bool(config.data.test_cities), "data.test_cities", "the cross_area protocol needs an unseen city")
         both = set(config.data.train_cities) & set(config.data.test_cities)

@@ -217,3 +217,16 @@ def test_chance_is_the_recall_of_random_ranks():
     assert chance(evaluation) == pytest.approx({name: hit.mean() for name, hit in expected.items()})
     tiny = EvaluationSplit(np.arange(2), np.arange(3), np.zeros((2, 4), np.int32))
     assert chance(tiny)["top5"] == 1
+
+
+def test_same_area_can_test_some_of_the_training_cities_and_the_others_train_whole():
+    data = make_data()
+    splits = both(data, same_area_cities=("South",))
+    south, north = (CITIES.index(name) for name in ("South", "North"))
+    same_area = splits.evaluations["same_area"]
+    assert set(data.panoramas.city[same_area.panoramas]) == {south}
+    assert set(data.tiles.city[same_area.tiles]) == {south}
+    held_out = data.panoramas.same_area_test
+    assert not held_out[splits.train[data.panoramas.city[splits.train] == south]].any()
+    assert held_out[splits.train[data.panoramas.city[splits.train] == north]].any()
+    assert len(np.intersect1d(splits.train, same_area.panoramas)) == 0

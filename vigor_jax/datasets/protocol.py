@@ -45,19 +45,22 @@ def split(
     train_cities: Sequence[str],
     test_cities: Sequence[str],
     protocols: Sequence[str],
+    same_area_cities: Sequence[str] = (),
     validation_fraction: float,
 ) -> Splits:
     """Divides a data set by city, by published half and by geographic block; deterministic.
 
     Same area (Zhu, Yang, Chen, CVPR 2021): the queries are the training cities' panoramas of the published test half,
-    the gallery all of these cities' tiles; only the other half trains. Cross area: every panorama and tile of the
-    test cities. Without the same-area protocol all panoramas of the training cities train.
+    the gallery all of these cities' tiles; only the other half trains. `same_area_cities` restricts this to some of
+    them. Cross area: every panorama and tile of the test cities. Panoramas of training cities that the same-area
+    protocol does not test train whole.
 
     Args:
       data: the prepared data set.
       train_cities: names in data.cities.
       test_cities: names in data.cities; only read by the cross-area protocol.
       protocols: of "same_area" and "cross_area".
+      same_area_cities: training cities that the same-area protocol tests; empty: all of them. The others train whole.
       validation_fraction: of each training city's training panoramas; about this share of them is in its block.
 
     Raises:
@@ -68,12 +71,13 @@ def split(
     trains = _in_cities(panoramas.city, data, train_cities, "train_cities")
     evaluations = {}
     if "same_area" in protocols:
-        tests = trains & panoramas.same_area_test
-        trains = trains & ~panoramas.same_area_test
-        gallery = _in_cities(tiles.city, data, train_cities, "train_cities")
+        tested = same_area_cities or train_cities
+        tests = _in_cities(panoramas.city, data, tested, "same_area_cities") & panoramas.same_area_test
+        trains = trains & ~tests
+        gallery = _in_cities(tiles.city, data, tested, "same_area_cities")
         _require(
             tests.any(),
-            f"The split same_area has no queries: no panorama of {', '.join(train_cities)} is in the published test "
+            f"The split same_area has no queries: no panorama of {', '.join(tested)} is in the published test "
             "half. Take same_area out of config.data.protocols, or prepare these cities with both halves.",
         )
         evaluations["same_area"] = _evaluation(data, "same_area", tests, gallery)

@@ -47,6 +47,7 @@ class CrossView:
             train_cities=config.data.train_cities,
             test_cities=config.data.test_cities,
             protocols=config.data.protocols,
+            same_area_cities=config.data.same_area_cities,
             validation_fraction=config.data.validation_fraction,
         )
         self._train = splits.train

@@ -9,7 +9,20 @@ from scipy.spatial import cKDTree
 
 from vigor_jax.datasets.rendered_city.style import Style, draw_style
 
-TRAIN_CITIES: tuple[str, ...] = ("Ashford", "Brindlemark", "Corvane", "Dunmere")
+TRAIN_CITIES: tuple[str, ...] = (
+    "Ashford",
+    "Brindlemark",
+    "Corvane",
+    "Dunmere",
+    "Garrowby",
+    "Holmreach",
+    "Ivermoor",
+    "Jasperfold",
+    "Kestrelby",
+    "Larkwater",
+    "Mosswick",
+    "Norrland",
+)
 TEST_CITIES: tuple[str, ...] = ("Eastholm", "Fennwick")
 
 ZOOM = 20

@@ -86,8 +86,9 @@ def load(config: DataConfig) -> CrossViewData:
     builders = [_builder(config, city) for city in cross_view_builder.cities_needed(config)]
     data = cross_view_builder.load(builders, "vigor")
     if "same_area" in config.protocols:
+        tested = config.same_area_cities or config.train_cities
         for index, city in enumerate(data.cities):
-            if city in config.train_cities and not data.panoramas.same_area_test[data.panoramas.city == index].any():
+            if city in tested and not data.panoramas.same_area_test[data.panoramas.city == index].any():
                 names = labels.list_name
                 found = _label_set(Path(config.root), city, config.labels)
                 raise labels.LabelError(

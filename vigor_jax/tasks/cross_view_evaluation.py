@@ -104,7 +104,7 @@ class Evaluation:
         metrics = {}
         for name, split in self._splits.items():
             queries = _select(ground, np.searchsorted(self._panoramas, split.panoramas), mesh)
-            gallery = _select(aerial, np.searchsorted(self._tiles, split.tiles) * 0 + np.arange(len(split.tiles)), mesh)
+            gallery = _select(aerial, np.searchsorted(self._tiles, split.tiles), mesh)
             if standardised:
                 queries = _standardise(queries, len(split.panoramas), NamedSharding(mesh, P("data")))
                 gallery = _standardise(gallery, len(split.tiles), NamedSharding(mesh, P("data")))

@@ -64,6 +64,7 @@ class ModelConfig:
     dropout: float = 0.2
     centre_descriptor: bool = False  # subtract a running mean before normalising
     final_pool: bool = True  # the 2x2 pool before SAFA; without it four times the positions
+    compass_heads: bool = False  # SAFA's heads start each in a direction, the same in both views
     aggregation_std: float = 0.005  # of the aggregation's first weights; random towers want them larger
     dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
     pretrained: str = ""  # a VGG-16 weight file; empty: random initialisation

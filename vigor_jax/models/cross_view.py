@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from vigor_jax.errors import UserError
+from vigor_jax.models.compass_heads import aerial_compass_heads, ground_compass_heads
 from vigor_jax.models.descriptor import Centring, unit_norm
 from vigor_jax.models.fully_connected_aggregation import FullyConnectedAggregation
 from vigor_jax.models.preprocessing import preprocess
@@ -40,6 +41,7 @@ class CrossViewModel(nn.Module):
         positions: finer placement, and 16 times its parameters, which only small images can afford
         (80x80: 3x3 positions with it, 5x5 without; 320x320: 10x10 and 20x20).
       aggregation_std: of the truncated normal that the aggregation's kernels start from.
+      compass_heads: each head of SAFA starts by looking in one direction, the same in both views.
     """
 
     aggregation: Literal["safa", "fully_connected"]
@@ -53,14 +55,22 @@ class CrossViewModel(nn.Module):
     preprocessing: str = "torchvision"
     final_pool: bool = True
     aggregation_std: float = 0.005
+    compass_heads: bool = False
 
     def setup(self) -> None:
         """Two towers; two SAFA aggregations or one shared fully connected one; centring."""
         self.aerial_tower = VGG(self.configuration, self.width, self.dtype)
         self.ground_tower = VGG(self.configuration, self.width, self.dtype)
         if self.aggregation == "safa":
-            self.aerial_aggregation = SpatialAwareAggregation(self.num_heads, self.aggregation_std, self.dtype)
-            self.ground_aggregation = SpatialAwareAggregation(self.num_heads, self.aggregation_std, self.dtype)
+            aerial_start, ground_start = (
+                (aerial_compass_heads, ground_compass_heads) if self.compass_heads else (None, None)
+            )
+            self.aerial_aggregation = SpatialAwareAggregation(
+                self.num_heads, self.aggregation_std, aerial_start, self.dtype
+            )
+            self.ground_aggregation = SpatialAwareAggregation(
+                self.num_heads, self.aggregation_std, ground_start, self.dtype
+            )
         elif self.aggregation == "fully_connected":
             self.shared_aggregation = FullyConnectedAggregation(self.descriptor_dim, self.dropout, self.aggregation_std)
         else:

@@ -1,5 +1,6 @@
 """Spatial-aware feature aggregation (SAFA): positions weighted by learnt attention, several heads side by side."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -22,11 +23,14 @@ class SpatialAwareAggregation(nn.Module):
       num_heads: M, attention heads.
       kernel_std: of the truncated normal that both kernels start from. The authors' 0.005 leaves all heads nearly
         alike: fine from pretrained features, prone to collapse from random ones; about P ** -0.5 keeps them apart.
+      start: (rows, columns, num_heads) -> [P, M], the attention that the heads start from (`compass_heads`); None for
+        the authors' 0.1 everywhere.
       dtype: of the features in the weighted sum; attention and descriptor are float32.
     """
 
     num_heads: int
     kernel_std: float = 0.005
+    start: Callable[[int, int, int], np.ndarray] | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -51,7 +55,10 @@ class SpatialAwareAggregation(nn.Module):
         kernel_in = self.param("kernel_in", kernel_init, (positions, hidden, heads), jnp.float32)
         bias_in = self.param("bias_in", bias_init, (hidden, heads), jnp.float32)
         kernel_out = self.param("kernel_out", kernel_init, (hidden, positions, heads), jnp.float32)
-        bias_out = self.param("bias_out", bias_init, (positions, heads), jnp.float32)
+        if self.start is None:
+            bias_out = self.param("bias_out", bias_init, (positions, heads), jnp.float32)
+        else:
+            bias_out = self.param("bias_out", lambda _: jnp.asarray(self.start(height, width, heads)))
 
         features = features.reshape(batch, positions, channels)
         strongest = features.max(axis=-1).astype(jnp.float32)

@@ -83,6 +83,7 @@ class CrossView:
             preprocessing=preprocessing,
             final_pool=model.final_pool,
             aggregation_std=model.aggregation_std,
+            compass_heads=model.compass_heads,
         )
         self._evaluation = Evaluation(
             self._model,

@@ -66,10 +66,10 @@ class CrossViewModel(nn.Module):
                 (aerial_compass_heads, ground_compass_heads) if self.compass_heads else (None, None)
             )
             self.aerial_aggregation = SpatialAwareAggregation(
-                self.num_heads, self.aggregation_std, aerial_start, self.dtype
+                self.num_heads, self.aggregation_std, self.dtype, aerial_start
             )
             self.ground_aggregation = SpatialAwareAggregation(
-                self.num_heads, self.aggregation_std, ground_start, self.dtype
+                self.num_heads, self.aggregation_std, self.dtype, ground_start
             )
         elif self.aggregation == "fully_connected":
             self.shared_aggregation = FullyConnectedAggregation(self.descriptor_dim, self.dropout, self.aggregation_std)

@@ -23,15 +23,15 @@ class SpatialAwareAggregation(nn.Module):
       num_heads: M, attention heads.
       kernel_std: of the truncated normal that both kernels start from. The authors' 0.005 leaves all heads nearly
         alike: fine from pretrained features, prone to collapse from random ones; about P ** -0.5 keeps them apart.
+      dtype: of the features in the weighted sum; attention and descriptor are float32.
       start: (rows, columns, num_heads) -> [P, M], the attention that the heads start from (`compass_heads`); None for
         the authors' 0.1 everywhere.
-      dtype: of the features in the weighted sum; attention and descriptor are float32.
     """
 
     num_heads: int
     kernel_std: float = 0.005
-    start: Callable[[int, int, int], np.ndarray] | None = None
     dtype: Any = jnp.float32
+    start: Callable[[int, int, int], np.ndarray] | None = None
 
     @nn.compact
     def __call__(

@@ -2,7 +2,9 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+from vigor_jax.losses.batch_mean import batch_mean
 
 
 def iou_ratio(
@@ -10,6 +12,9 @@ def iou_ratio(
     positive: Float[Array | np.ndarray, "batch dim"],
     semi_positive: Float[Array | np.ndarray, "batch dim"],
     ratio: Float[Array | np.ndarray, "batch"],
+    *,
+    valid: Bool[Array | np.ndarray, "batch"] | None = None,
+    axis_name: str | None = None,
 ) -> Float[Array, ""]:
     """mean((s_semi / s_pos - ratio)^2) over the batch, unweighted (VIGOR, equation 3).
 
@@ -18,11 +23,19 @@ def iou_ratio(
       positive: unit embeddings of their positive tiles.
       semi_positive: unit embeddings of one semi-positive tile each.
       ratio: IOU of the semi-positive over IOU of the positive, with the tile centred on the panorama.
+      valid: rows that count: the mean is over them, and 0 where there is none; None: all of them.
+      axis_name: of the mapped axis when the rows are one device's share of the global batch. The result, equal on all
+        devices, is then the loss of the global batch.
 
     Returns:
-      A float32 scalar; not finite where a panorama and its positive are exactly orthogonal.
+      A float32 scalar; not finite where a panorama of a valid row and its positive are exactly orthogonal.
     """
     ground = ground.astype(jnp.float32)
     similarity_positive = jnp.sum(ground * positive, axis=-1)
     similarity_semi = jnp.sum(ground * semi_positive, axis=-1)
-    return jnp.mean((similarity_semi / similarity_positive - ratio) ** 2)
+    if valid is not None:
+        # Before the division: the gradient of a quotient that is not finite is NaN even where it does not count.
+        valid = jnp.asarray(valid)
+        similarity_positive = jnp.where(valid, similarity_positive, 1.0)
+        ratio = jnp.where(valid, ratio, 0.0)
+    return batch_mean((similarity_semi / similarity_positive - ratio) ** 2, valid, axis_name)

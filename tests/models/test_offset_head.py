@@ -16,25 +16,43 @@ def _descriptors(seed: int, rows: int, dim: int, scale: float = 1.0) -> tuple[np
     return tuple(rng.normal(scale=scale, size=(rows, dim)).astype(np.float32) for _ in range(2))
 
 
-def test_two_layers_on_the_aerial_then_the_ground_descriptor():
-    aerial, ground = _descriptors(0, 3, 6)
+def test_two_layers_on_the_aerial_and_the_ground_descriptor():
+    aerial, ground = _descriptors(5, 3, 6)
     head = OffsetHead(outputs=2, hidden=5, kernel_std=0.5)
     found, variables = head.init_with_output(jax.random.key(0), aerial, ground)
-    one, two = variables["params"]["linear_in"], variables["params"]["linear_out"]
+    params = jax.tree.map(np.asarray, variables["params"])
     for row in range(3):
-        both = np.concatenate([aerial[row], ground[row]])
-        between = [max(0.0, both @ np.asarray(one["kernel"])[:, unit] + one["bias"][unit]) for unit in range(5)]
+        between = []
+        for unit in range(5):
+            both = (
+                aerial[row] @ params["aerial_in"]["kernel"][:, unit]
+                + ground[row] @ params["ground_in"]["kernel"][:, unit]
+            )
+            between.append(max(0.0, both + params["ground_in"]["bias"][unit]))
         assert 0 < np.count_nonzero(between) < 5
-        expected = np.array(between) @ np.asarray(two["kernel"]) + np.asarray(two["bias"])
+        expected = np.array(between) @ params["linear_out"]["kernel"] + params["linear_out"]["bias"]
         np.testing.assert_allclose(found[row], expected, rtol=1e-5)
+
+
+def test_parts_computed_once_place_any_panorama_on_any_tile():
+    aerial, ground = _descriptors(4, 3, 6)
+    head = OffsetHead(outputs=2, hidden=5, kernel_std=0.5)
+    variables = head.init(jax.random.key(0), aerial, ground)
+    tiles = head.apply(variables, aerial, method="aerial_part")
+    panoramas = head.apply(variables, ground, method="ground_part")
+    for shift in range(3):
+        found = head.apply(variables, np.roll(tiles, shift, axis=0), panoramas, method="outputs_of")
+        np.testing.assert_allclose(found, head.apply(variables, np.roll(aerial, shift, axis=0), ground), rtol=1e-6)
 
 
 def test_start_values_are_the_authors():
     params = OffsetHead(outputs=100).init(jax.random.key(0), *_descriptors(0, 1, 256))["params"]
-    assert params["linear_in"]["kernel"].shape == (512, 512)
+    assert params["aerial_in"]["kernel"].shape == params["ground_in"]["kernel"].shape == (256, 512)
     assert params["linear_out"]["kernel"].shape == (512, 100)
+    assert "bias" not in params["aerial_in"]
+    assert (params["ground_in"]["bias"] == 0.1).all()
+    assert (params["linear_out"]["bias"] == 0.1).all()
     for layer in params.values():
-        assert (layer["bias"] == 0.1).all()
         # A normal cut at two standard deviations keeps 0.880 of its own.
         np.testing.assert_allclose(layer["kernel"].std(), 0.005 * 0.8796, rtol=0.02)
 

@@ -10,9 +10,12 @@ from jaxtyping import Array, Float
 
 
 class OffsetHead(nn.Module):
-    """Two-layer perceptron on both descriptors side by side, the aerial first (VIGOR, section 4.3; models.py).
+    """Two-layer perceptron on both descriptors side by side (VIGOR, section 4.3; models.py).
 
     [B, D] and [B, D] -> [B, outputs] float32. The descriptors come before centring and L2 normalisation.
+
+    The first layer is linear in each descriptor, so it is kept in two parts, one a view: an image's part is computed
+    once, and any panorama is then placed on any tile by `outputs_of` two vectors of `hidden` numbers.
 
     The start is that of all the authors' fully connected layers: truncated normal, bias 0.1. From their pretrained
     8 x 512 descriptors the hidden units then differ at once. Descriptors of fewer or smaller values leave them nearly
@@ -21,7 +24,7 @@ class OffsetHead(nn.Module):
     Attributes:
       outputs: 2 for an offset in halves of a tile (pixels / 320), or the number of `offset_cells` for their logits.
       hidden: units of the layer between; the authors' 512.
-      kernel_std: of the truncated normal that both kernels start from; the authors' 0.005.
+      kernel_std: of the truncated normal that all kernels start from; the authors' 0.005.
       dtype: of the computation; parameters and results are float32.
     """
 
@@ -30,22 +33,39 @@ class OffsetHead(nn.Module):
     kernel_std: float = 0.005
     dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self) -> None:
+        """One bias for both parts of the first layer."""
+        self.aerial_in = self._linear(self.hidden, use_bias=False)
+        self.ground_in = self._linear(self.hidden)
+        self.linear_out = self._linear(self.outputs)
+
     def __call__(
         self, aerial: Float[Array | np.ndarray, "batch dim"], ground: Float[Array | np.ndarray, "batch dim"]
     ) -> Float[Array, "batch outputs"]:
         """Offsets or logits of the pairs: row i of `aerial` with row i of `ground`."""
-        both = jnp.concatenate([aerial, ground], axis=-1)
-        between = nn.relu(self._linear(self.hidden, "linear_in")(both))
-        return self._linear(self.outputs, "linear_out")(between).astype(jnp.float32)
+        return self.outputs_of(self.aerial_part(aerial), self.ground_part(ground))
 
-    def _linear(self, features: int, name: str) -> nn.Dense:
+    def aerial_part(self, descriptor: Float[Array | np.ndarray, "batch dim"]) -> Float[Array, "batch hidden"]:
+        """What tiles add to the hidden layer, before its nonlinearity."""
+        return self.aerial_in(descriptor).astype(jnp.float32)
+
+    def ground_part(self, descriptor: Float[Array | np.ndarray, "batch dim"]) -> Float[Array, "batch hidden"]:
+        """What panoramas add to the hidden layer, before its nonlinearity."""
+        return self.ground_in(descriptor).astype(jnp.float32)
+
+    def outputs_of(
+        self, aerial: Float[Array | np.ndarray, "batch hidden"], ground: Float[Array | np.ndarray, "batch hidden"]
+    ) -> Float[Array, "batch outputs"]:
+        """Offsets or logits from the parts of the pairs."""
+        return self.linear_out(nn.relu(aerial + ground)).astype(jnp.float32)
+
+    def _linear(self, features: int, *, use_bias: bool = True) -> nn.Dense:
         return nn.Dense(
             features,
+            use_bias=use_bias,
             dtype=self.dtype,
             kernel_init=nn.initializers.truncated_normal(self.kernel_std),
             bias_init=nn.initializers.constant(0.1),
             # Little beside the towers, and a lost digit is a displaced position.
             precision=jax.lax.Precision.HIGHEST if self.dtype == jnp.float32 else None,
-            name=name,
         )

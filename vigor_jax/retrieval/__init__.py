@@ -1,7 +1,8 @@
-"""Exact ranks and retrieval metrics."""
+"""Exact ranks, search and retrieval metrics, and positions in metres."""
 
 from vigor_jax.retrieval.errors import EvaluationError
 from vigor_jax.retrieval.metrics import fractions, rank_metrics
 from vigor_jax.retrieval.ranks import Ranks, ranks
+from vigor_jax.retrieval.top_k import top_k
 
-__all__ = ["EvaluationError", "Ranks", "fractions", "rank_metrics", "ranks"]
+__all__ = ["EvaluationError", "Ranks", "fractions", "rank_metrics", "ranks", "top_k"]

@@ -45,7 +45,8 @@ def accuracy_curve(
 ) -> tuple[Float[np.ndarray, "thresholds"], Float[np.ndarray, "thresholds"]]:
     """(thresholds in metres [499], share of the queries placed nearer than each [499]).
 
-    The thresholds are the authors' (evaluate_from_npy.py), 1.1^(i/5) for i = 1..499: from 1.02 m to 13.5 km. Strictly nearer, as theirs.
+    The thresholds are the authors' (evaluate_from_npy.py), 1.1^(i/5) for i = 1..499: from 1.02 m to 13.5 km. Strictly
+    nearer, as theirs.
     """
     thresholds = 1.1 ** (np.arange(1, 500) / 5)
     return thresholds, np.searchsorted(np.sort(errors_m), thresholds, side="left") / len(errors_m)

@@ -6,11 +6,11 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from vigor_jax.retrieval.errors import EvaluationError
+from vigor_jax.retrieval.sharded_rows import common_mesh, finite_lengths, in_row_order, pad_rows, place_rows
 
 # Scores closer than this share of the lengths' product are a tie. The same two vectors can score an ulp or two apart
 # at different places of a float32 matrix product, so an exact comparison would let a collapsed model win by chance.
@@ -67,11 +67,11 @@ def ranks(
     references = np.asarray(references)
     num_aerial = aerial.shape[0] if num_aerial is None else num_aerial
     _check_shapes(ground, aerial, references, num_aerial)
-    mesh = _mesh_of(aerial) or _mesh_of(ground) or Mesh(np.array(_one_device(aerial, ground)), ("rows",))
-    aerial, ground = _place(aerial, mesh), _place(ground, mesh)
+    mesh = common_mesh(aerial, ground)
+    aerial, ground = place_rows(aerial, mesh), place_rows(ground, mesh)
 
-    ground_lengths = _lengths(ground, mesh, len(references), "ground")
-    aerial_lengths = _lengths(aerial, mesh, num_aerial, "aerial")
+    ground_lengths = finite_lengths(ground, mesh, len(references), "ground")
+    aerial_lengths = finite_lengths(aerial, mesh, num_aerial, "aerial")
     tolerance = (TIE_TOLERANCE * aerial_lengths.max() * ground_lengths).astype(np.float32)
 
     # A reference named twice by a query is one reference.
@@ -79,23 +79,17 @@ def ranks(
         [(references[:, :k] != references[:, k : k + 1]).all(axis=1) for k in range(references.shape[1])], axis=1
     )
     own = np.where(first_mention, references, -1).astype(np.int32)
-    local_queries = ground.shape[0] // mesh.size
-    block = min(-(-query_block // mesh.size), local_queries)
     counts = _count(
         ground,
         aerial,
-        _place(_pad_rows(own, ground.shape[0], -1), mesh),
-        _place(_pad_rows(tolerance, ground.shape[0], 0), mesh),
+        place_rows(pad_rows(own, ground.shape[0], -1), mesh),
+        place_rows(pad_rows(tolerance, ground.shape[0], 0), mesh),
         np.int32(num_aerial),
         mesh=mesh,
-        query_block=block,
+        query_block=min(-(-query_block // mesh.size), ground.shape[0] // mesh.size),
         reference_block=min(reference_block, aerial.shape[0] // mesh.size),
     )
-    # [blocks, devices, block, 3] -> the rows they were computed for; the last block of a device may overlap.
-    starts = np.minimum(np.arange(counts.shape[0]) * block, local_queries - block)
-    rows = starts[:, None, None] + np.arange(mesh.size)[:, None] * local_queries + np.arange(block)
-    by_query = np.empty((ground.shape[0], 3), np.int64)
-    by_query[rows] = np.asarray(counts)
+    by_query = in_row_order(np.asarray(counts).astype(np.int64), ground.shape[0])
     positive, unrelated_positive, unrelated_best = by_query[: len(references)].T
     return Ranks(positive, unrelated_positive, unrelated_best, num_aerial)
 
@@ -180,56 +174,3 @@ def _check_shapes(ground, aerial, references, num_aerial: int) -> None:
             f"{int(outside.any(axis=1).sum())} queries name a reference that has no embedding; the first is query "
             f"{query} with reference {references[query, column]} of 0..{num_aerial - 1}."
         )
-
-
-def _mesh_of(array) -> Mesh | None:
-    """The mesh an array spreads over, if it is on more than one device."""
-    if not isinstance(array, jax.Array) or len(array.sharding.device_set) == 1:
-        return None
-    if isinstance(array.sharding, NamedSharding):
-        return array.sharding.mesh
-    return Mesh(np.array(sorted(array.sharding.device_set, key=lambda device: device.id)), ("rows",))
-
-
-def _one_device(*arrays) -> list[jax.Device]:
-    for array in arrays:
-        if isinstance(array, jax.Array):
-            return list(array.sharding.device_set)
-    return jax.local_devices()[:1]
-
-
-def _pad_rows(array: np.ndarray, rows: int, value: int) -> np.ndarray:
-    return np.pad(array, ((0, rows - len(array)), *((0, 0),) * (array.ndim - 1)), constant_values=value)
-
-
-def _place(array, mesh: Mesh) -> jax.Array:
-    """Rows over all devices of the mesh; nothing moves if they already are."""
-    missing = -array.shape[0] % mesh.size
-    if missing:
-        pad = jnp.pad if isinstance(array, jax.Array) else np.pad
-        array = pad(array, ((0, missing), *((0, 0),) * (array.ndim - 1)))
-    return jax.device_put(array, NamedSharding(mesh, P(mesh.axis_names)))
-
-
-@functools.partial(jax.jit, static_argnames="mesh")
-def _squared_lengths(embeddings, *, mesh):
-    """Of every row, on every device, so that each host can read them."""
-
-    @functools.partial(jax.shard_map, mesh=mesh, in_specs=P(mesh.axis_names), out_specs=P())
-    def gathered(rows):
-        squared = jnp.sum(rows.astype(jnp.float32) ** 2, axis=1)
-        return jax.lax.all_gather(squared, mesh.axis_names, tiled=True, to="invarying")
-
-    return gathered(embeddings)
-
-
-def _lengths(embeddings: jax.Array, mesh: Mesh, rows: int, view: str) -> np.ndarray:
-    """Euclidean length of the first `rows` embeddings, all of them finite."""
-    squared = np.asarray(_squared_lengths(embeddings, mesh=mesh))[:rows]
-    bad = np.flatnonzero(~np.isfinite(squared))
-    if len(bad):
-        raise EvaluationError(
-            f"{len(bad)} of {rows} {view} embeddings are not finite (NaN, infinite, or longer than float32 can hold); "
-            f"first rows: {', '.join(map(str, bad[:5]))}. The model has diverged or an input image is damaged."
-        )
-    return np.sqrt(squared)

@@ -143,8 +143,10 @@ def hardest(
     """The ids of the k tiles in the pool that score highest with each query and are none of its own, hardest first.
 
     Exact: each device takes the k best of its own rows and the best of all devices' are chosen from those. The score
-    is the dot product in float32; of equal scores the lower slot is first. In the compiled program the scores of this
-    device's rows ([batch, rows / devices]) are all that is made beside the pool.
+    is the dot product in float32; of equal scores the lower slot is first. The scores of this device's rows
+    ([batch, rows / devices]) are all that is made beside the pool.
+
+    A program that donates the pool searches the refreshed one: were it read before it is written, XLA would copy it.
 
     Args:
       pool: in a mapped program this device's part of it.

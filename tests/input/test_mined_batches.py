@@ -1,0 +1,251 @@
+import itertools
+import threading
+import time
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from vigor_jax.input.batches import train_batches
+from vigor_jax.input.device_feed import DeviceFeed
+from vigor_jax.input.mined_batches import MinedBatchPlan
+from vigor_jax.input.sampling import BatchPlan, SamplingError
+from vigor_jax.mining.mined_table import MinedTable, MinedTableClosed
+from vigor_jax.train.mesh import data_mesh
+
+BATCH, K, LAG = 8, 10, 3
+
+
+def assert_disjoint(batch: np.ndarray, references: np.ndarray) -> None:
+    for a, b in itertools.combinations(batch.tolist(), 2):
+        assert not set(references[a].tolist()) & set(references[b].tolist()), f"{a} and {b} share a reference"
+
+
+class Run:
+    """A plan with its table, and updates whose feedback is a function of the batch and the step."""
+
+    def __init__(self, references, city, *, batch=BATCH, k=K, lag=LAG, one_city=False, first_step=0, seed=0):
+        self.references, self.city, self.k, self.one_city, self.seed = references, city, k, one_city, seed
+        self.table = MinedTable(len(city), k, lag, batch)
+        self.scheduled = BatchPlan(references, city, seed=seed, batch_size=batch, one_city=one_city)
+        self.plan = MinedBatchPlan(
+            self.scheduled, references, references[:, 0], city, table=self.table, seed=seed, first_step=first_step
+        )
+
+    def update(self, step: int) -> None:
+        examples = self.plan(step)
+        rng = np.random.default_rng([self.seed, step])
+        hardest = np.full((len(examples), self.k), -1)
+        for i, example in enumerate(examples.tolist()):
+            others = self.references[self.city == self.city[example]] if self.one_city else self.references
+            tiles = rng.permutation(np.setdiff1d(others, self.references[example]))[: self.k]
+            hardest[i, : len(tiles)] = tiles
+        self.table.record(step, examples, hardest)
+
+
+def test_the_second_half_is_of_the_hardest_tiles_of_the_first(street_grid):
+    references, city = street_grid(cities=2, side=20, per_city=400)
+    run = Run(references, city, first_step=4)
+    positives = references[:, 0]
+    mined_slots = 0
+    for step in range(160):
+        batch = run.plan(step)
+        assert_disjoint(batch, references)
+        if step < 4:
+            np.testing.assert_array_equal(batch, run.scheduled(step))
+        else:
+            np.testing.assert_array_equal(batch[: BATCH // 2], run.scheduled(step)[: BATCH // 2])
+            hardest = [run.table.hardest(int(example), step).tolist() for example in batch[: BATCH // 2]]
+            fallback = run.scheduled(step)[BATCH // 2 :].tolist()
+            mined = [e for e in batch[BATCH // 2 :].tolist() if e not in fallback]
+            # In the order of the partners that brought them.
+            partners = iter(hardest)
+            assert all(any(positives[e] in tiles for tiles in partners) for e in mined)
+            mined_slots += len(mined)
+            if all(set(tiles) & set(positives.tolist()) for tiles in hardest):
+                assert len(mined) >= BATCH // 2 - 1
+        run.update(step)
+    assert mined_slots > 100
+
+
+class Always(BatchPlan):
+    """A table in which the hardest tiles of a panorama never change, and a plan that always has the same batch."""
+
+    def __init__(self, hardest: dict[int, list[int]], batch: list[int]):
+        self.steps_per_epoch = 1
+        self._hardest = hardest
+        self._batch = np.array(batch)
+
+    def hardest(self, query: int, batch_step: int) -> np.ndarray:
+        return np.array(self._hardest[query], int)
+
+    def __call__(self, step: int) -> np.ndarray:
+        return self._batch
+
+    def mined(self, references: np.ndarray, steps: int) -> list[list[int]]:
+        plan = MinedBatchPlan(
+            self, references, references[:, 0], np.zeros(len(references), int), table=self, seed=0, first_step=0
+        )
+        return [plan(step).tolist() for step in range(steps)]
+
+
+def test_a_tile_and_its_panorama_are_drawn_at_random_among_all():
+    references = np.arange(5 * 4).reshape(5, 4)
+    references[4] = references[3]
+    # The hardest tiles of 0 are the positive of 2, and that of 3 and 4.
+    batches = Always({0: [8, 12]}, batch=[0, 1]).mined(references, 400)
+    assert {first for first, _ in batches} == {0}
+    shares = np.bincount([second for _, second in batches], minlength=5) / 400
+    np.testing.assert_allclose(shares, [0, 0, 0.5, 0.25, 0.25], atol=0.08)
+
+
+def test_nothing_mined_yet_leaves_the_scheduled_batch(street_grid):
+    references, city = street_grid(cities=1, side=20, per_city=200)
+    run = Run(references, city)
+    for step in range(LAG):
+        np.testing.assert_array_equal(run.plan(step), run.scheduled(step))
+        run.update(step)
+
+
+def test_tiles_without_a_panorama_and_overlapping_ones_are_passed_over():
+    references = np.arange(12 * 4).reshape(12, 4)
+    references[4:6, 3] = references[0, 3]
+    # Of the tiles two are nobody's positive, two are those of 4 and 5, which overlap 0, and one fits.
+    batches = Always({0: [1, 2, 16, 20, 36]}, batch=[0, 1]).mined(references, 30)
+    assert batches == [[0, 9]] * 30
+
+
+def test_places_that_are_left_are_filled_from_the_batch_and_then_at_random():
+    references = np.arange(9 * 4).reshape(9, 4)
+    references[4, 3] = references[6, 3]
+    # 0 brings 6, which stands in the way of 4; 1 and 2 bring nothing, so 3 and 5 follow.
+    assert Always({0: [24], 1: [], 2: []}, batch=[0, 1, 2, 3, 4, 5]).mined(references, 1) == [[0, 1, 2, 6, 3, 5]]
+    # 6 stands in the way of 4 here too, and there is one place more: 5, 7 and 8 are what is left for it.
+    batches = Always({0: [24], 1: []}, batch=[0, 1, 3, 4]).mined(references, 60)
+    assert {tuple(batch) for batch in batches} == {(0, 1, 6, 3)}
+    batches = Always({0: [24], 1: []}, batch=[0, 1, 4, 4]).mined(references, 200)
+    assert {tuple(batch) for batch in batches} == {(0, 1, 6, last) for last in (2, 3, 5, 7, 8)}
+
+
+def test_a_batch_that_the_mined_one_stands_in_the_way_of_is_left_as_it_was():
+    # There are four disjoint examples, 0 to 3, and 4, which overlaps 2 and 3.
+    references = np.arange(5 * 4).reshape(5, 4)
+    references[4, 1:3] = references[2:4, 0]
+    assert Always({0: [16], 1: []}, batch=[0, 1, 2, 3]).mined(references, 5) == [[0, 1, 2, 3]] * 5
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_odd_batches_keep_the_larger_half(street_grid, batch):
+    references, city = street_grid(cities=1, side=20, per_city=40)
+    run = Run(references, city, batch=batch)
+    differing = 0
+    for step in range(100):
+        kept = -(-batch // 2)
+        np.testing.assert_array_equal(run.plan(step)[:kept], run.scheduled(step)[:kept])
+        assert len(run.plan(step)) == batch
+        differing += not np.array_equal(run.plan(step), run.scheduled(step))
+        run.update(step)
+    assert (differing > 10) == (batch > 1)
+
+
+def test_batches_of_one_city_stay_so(street_grid):
+    references, city = street_grid(cities=3, side=9, per_city=60)
+    run = Run(references, city, one_city=True)
+    for step in range(100):
+        batch = run.plan(step)
+        assert len(set(city[batch].tolist())) == 1
+        assert_disjoint(batch, references)
+        run.update(step)
+
+
+@hypothesis.settings(deadline=None, max_examples=60)
+@hypothesis.given(
+    references=st.lists(st.lists(st.integers(0, 30), min_size=4, max_size=4), min_size=2, max_size=40),
+    batch=st.integers(1, 6),
+    seed=st.integers(0, 2**20),
+    one_city=st.booleans(),
+)
+def test_any_batch_is_disjoint_and_full(references, batch, seed, one_city):
+    city = np.arange(len(references)) % 2
+    references = np.array(references) + 31 * city[:, None]
+    try:
+        run = Run(references, city, batch=batch, one_city=one_city, seed=seed, lag=1)
+    except SamplingError:
+        return
+    for step in range(12):
+        made = run.plan(step)
+        assert len(set(made.tolist())) == batch
+        assert_disjoint(made, references)
+        assert not one_city or len(set(city[made].tolist())) == 1
+        run.update(step)
+
+
+def test_batches_are_the_same_whoever_asks_and_in_whatever_order(street_grid):
+    references, city = street_grid(cities=2, side=12, per_city=150)
+    steps, ahead = 60, 3
+    alone = Run(references, city, first_step=5)
+    batches = []
+    for step in range(steps):
+        batches.append(alone.plan(step))
+        alone.update(step)
+
+    shared = Run(references, city, first_step=5)
+    wrong: list[int] = []
+
+    def ask(thread: int) -> None:
+        rng = np.random.default_rng(thread)
+        for window in range(0, steps, ahead):
+            for step in (window + rng.permutation(ahead)).tolist():
+                time.sleep(rng.uniform(0, 1e-3))
+                if not np.array_equal(shared.plan(step), batches[step]):
+                    wrong.append(step)
+
+    threads = [threading.Thread(target=ask, args=(i,), daemon=True) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for step in range(steps):
+        # As a training loop: an update comes after its batch.
+        np.testing.assert_array_equal(shared.plan(step), batches[step])
+        shared.update(step)
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert not wrong
+
+
+@pytest.mark.parametrize("stop", [2, 7, 23])
+def test_a_resumed_run_has_the_batches_of_an_unbroken_one(street_grid, stop):
+    references, city = street_grid(cities=2, side=12, per_city=150)
+    unbroken = Run(references, city, first_step=5)
+    for step in range(stop):
+        unbroken.update(step)
+    resumed = Run(references, city, first_step=5)
+    resumed.table.restore(unbroken.table.state())
+    for step in range(stop, stop + 20):
+        np.testing.assert_array_equal(resumed.plan(step), unbroken.plan(step))
+        unbroken.update(step)
+        resumed.update(step)
+
+
+def test_a_closed_table_ends_a_loader_that_waits_for_it(tiny_data):
+    references, city = tiny_data.panoramas.references, tiny_data.panoramas.city
+    run = Run(references, city, batch=8)
+    batches = train_batches(
+        tiny_data,
+        np.arange(len(city)),
+        run.plan,
+        first_step=0,
+        augment=False,
+        seed=0,
+        host_rows=slice(0, 8),
+        threads=4,
+    )
+    start = time.monotonic()
+    with DeviceFeed(batches, data_mesh()) as feed:
+        np.testing.assert_array_equal(next(feed)["panorama"], run.scheduled(0))
+        time.sleep(0.2)  # by now it waits for feedback that never comes
+        run.table.close()
+        with pytest.raises(MinedTableClosed):
+            list(feed)
+    assert time.monotonic() - start < 20

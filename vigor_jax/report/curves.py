@@ -1,0 +1,82 @@
+"""What happened from epoch to epoch: one plot a figure, one curve a split."""
+
+from vigor_jax.report import plot, wording
+from vigor_jax.report.metrics_table import Table
+from vigor_jax.report.plot import Plot
+from vigor_jax.report.run import Run
+
+_TABLE_ROWS = 25  # of a table beside a curve; of longer ones every so many
+
+
+def of_loss(run: Run) -> Plot:
+    """The training loss, and what it is made of if the run logged that (`..._loss`), averaged over log intervals."""
+    parts = [name for name in run.logged if name.endswith("_loss")]
+    return _of_training(run, ["loss", *parts], "Training loss")
+
+
+def of_the_rest(run: Run) -> list[Plot]:
+    """Everything else that training logged, a plot each."""
+    rest = [name for name in run.logged if name != "loss" and not name.endswith("_loss")]
+    return [_of_training(run, [name], wording.plain(name)) for name in rest]
+
+
+def of_metric(run: Run, metric: str) -> Plot | None:
+    """One metric at every evaluation; None if no split has it."""
+    series = run.evaluated(metric)
+    if not series:
+        return None
+    title = wording.metric(metric)
+    distance = wording.is_distance(metric)
+    drawing = plot.figure("epoch", " m" if distance else " %")
+    for split, (epochs, values) in series.items():
+        index = run.splits.index(split)
+        shown = values if distance else [100 * value for value in values]
+        drawing.add_trace(plot.line(index, epochs, shown, wording.plain(split)))
+    drawing.update_yaxes(rangemode="tozero")
+    last = ", ".join(
+        f"{wording.plain(split)} {wording.value(metric, values[-1])}" for split, (_, values) in series.items()
+    )
+    epochs = sorted({epoch for found, _ in series.values() for epoch in found})
+    by_split = {split: dict(zip(*found, strict=True)) for split, found in series.items()}
+    rows = [
+        [f"{epoch:g}", *(wording.value(metric, by[epoch]) if epoch in by else "" for by in by_split.values())]
+        for epoch in epochs
+    ]
+    return Plot(
+        name=f"epochs-{metric}",
+        title=title,
+        figure=drawing,
+        description=f"{title} by epoch. After epoch {epochs[-1]:g}: {last}.",
+        table=_thinned(Table(["epoch", *map(wording.plain, series)], rows)),
+        height=280,
+    )
+
+
+def _of_training(run: Run, names: list[str], title: str) -> Plot:
+    drawing = plot.figure("epoch")
+    first, last, rows = [], [], {}
+    for index, name in enumerate(names):
+        epochs, values = run.trained(name)
+        drawing.add_trace(plot.line(index, epochs, values, wording.plain(name)))
+        for epoch, value in zip(epochs, values, strict=True):
+            rows.setdefault(epoch, {})[name] = f"{value:.4g}"
+        if values:
+            first.append(f"{wording.plain(name)} {values[0]:.4g}")
+            last.append(f"{values[-1]:.4g}")
+    drawing.update_layout(showlegend=len(names) > 1)
+    changes = ", ".join(f"{start} to {end}" for start, end in zip(first, last, strict=True))
+    cells = [[f"{epoch:.2f}", *(row.get(name, "") for name in names)] for epoch, row in sorted(rows.items())]
+    return Plot(
+        name=f"training-{names[0]}",
+        title=title,
+        figure=drawing,
+        description=f"{title} by epoch, from first to last: {changes}." if changes else f"{title}: never logged.",
+        table=_thinned(Table(["epoch", *map(wording.plain, names)], cells)),
+        height=280,
+    )
+
+
+def _thinned(table: Table) -> Table:
+    every = -(-len(table.rows) // _TABLE_ROWS)
+    # Counted from the end, for the last row is the one that is looked for.
+    return table if every <= 1 else Table(table.columns, table.rows[::-1][::every][::-1])

@@ -1,0 +1,37 @@
+"""What the run was told and what it ran on, as tables."""
+
+from typing import Any
+
+from vigor_jax.report.metrics_table import Table
+from vigor_jax.report.run import Run
+
+
+def of_config(run: Run) -> list[tuple[str, Table]]:
+    """(group, table) of every config value: the values at the top first, then group by group."""
+    top = {key: value for key, value in run.config.items() if not isinstance(value, dict)}
+    groups = {"run": top} | {key: value for key, value in run.config.items() if isinstance(value, dict)}
+    return [(group, _table(values)) for group, values in groups.items()]
+
+
+def of_machine(run: Run) -> list[tuple[str, Table]]:
+    """(group, table) of the speed that was measured and of the versions that were used."""
+    speed = {key: _measured(value) for key, value in run.summary["throughput"].items()}
+    return [("throughput", _table(speed)), ("versions", _table(run.summary["versions"]))]
+
+
+def _table(values: dict[str, Any]) -> Table:
+    return Table(["", "value"], [[key, _text(value)] for key, value in values.items()])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_text(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    return "none" if value in ("", None) else str(value)
+
+
+def _measured(value: Any) -> Any:
+    if value is None:
+        return "not measured"
+    return f"{value:,.4g}" if isinstance(value, float) else value

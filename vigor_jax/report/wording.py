@@ -1,0 +1,84 @@
+"""How names and values read on the page."""
+
+import re
+
+_METRICS = {
+    "top1": "Recall@1",
+    "top5": "Recall@5",
+    "top10": "Recall@10",
+    "top1_percent": "Recall@1 %",
+    "hit_rate": "Hit rate (published code)",
+    "hit_rate_covered": "Hit rate (paper's wording)",
+    "median_m": "Median error",
+    "mean_m": "Mean error",
+    "queries": "Queries",
+    "gallery": "Gallery",
+}
+_SPACE = "\N{NO-BREAK SPACE}"  # before a unit
+_COUNTS = ("queries", "gallery")
+
+# What a metric is compared with: the metrics of these prefixes, of which the best counts.
+BASELINES = {
+    "chance": ("chance_",),
+    "colour": ("mean_colour_", "colour_histogram_"),
+    "tile centre": ("centre_",),
+}
+
+
+def is_count(metric: str) -> bool:
+    """Whether a metric is a size rather than a result."""
+    return metric in _COUNTS
+
+
+def is_distance(metric: str) -> bool:
+    """Whether a metric is in metres; all others that are no counts are shares."""
+    return metric.endswith("_m")
+
+
+def is_position(metric: str) -> bool:
+    """Whether a metric says how far off queries are placed: metres, or shares within so many metres."""
+    return is_distance(metric) or re.search(r"within_\d+m$", metric) is not None
+
+
+def plain(name: str) -> str:
+    """A name of the code in words: same_area -> Same area."""
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def metric(name: str) -> str:
+    """A metric's name in words."""
+    if name in _METRICS:
+        return _METRICS[name]
+    within = re.fullmatch(r"within_(\d+)m", name)
+    if within:
+        return f"Within {within[1]} m"
+    for baseline, prefixes in BASELINES.items():
+        for prefix in prefixes:
+            if name.startswith(prefix):
+                return f"{metric(name.removeprefix(prefix))}, {baseline}"
+    return plain(name)
+
+
+def value(metric: str, number: float, decimals: int = 1) -> str:
+    """A metric's value with its unit; `decimals` of percent."""
+    if is_count(metric):
+        return f"{number:,.0f}"
+    if is_distance(metric):
+        return metres(number)
+    # What is no share, a score of another kind, is shown as it is.
+    return percent(number, decimals) if 0 <= number <= 1 else f"{number:.4g}"
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """A share in percent."""
+    return f"{100 * share:.{decimals}f}{_SPACE}%"
+
+
+def metres(distance: float) -> str:
+    """A distance with as many digits as matter: 3.2 m, 57 m, 1.4 km, 1,203 km."""
+    if distance < 9.95:
+        return f"{distance:.1f}{_SPACE}m"
+    if distance < 999.5:
+        return f"{distance:.0f}{_SPACE}m"
+    return f"{distance / 1000:.1f}{_SPACE}km" if distance < 99_950 else f"{distance / 1000:,.0f}{_SPACE}km"

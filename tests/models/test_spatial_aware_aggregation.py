@@ -68,3 +68,47 @@ def test_bfloat16_features_give_a_float32_descriptor():
 def test_a_single_position_is_refused():
     with pytest.raises(ValueError, match="1 x 1 positions"):
         SpatialAwareAggregation(2).init(jax.random.key(0), jnp.zeros((1, 1, 1, 4)))
+
+
+def test_projection_of_each_head_by_explicit_loops():
+    features = np.random.default_rng(0).uniform(size=(2, 2, 3, 5)).astype(np.float32)
+    projected, variables = SpatialAwareAggregation(3, 0.5, channels_per_head=2).init_with_output(
+        jax.random.key(0), features
+    )
+    params = dict(variables["params"])
+    projection = np.asarray(params.pop("projection"), np.float64)
+    assert projection.shape == (3, 5, 2)
+    assert projected.shape == (2, 6)
+    whole = SpatialAwareAggregation(3, 0.5).apply({"params": params}, features)
+    for image in range(2):
+        for head in range(3):
+            expected = np.asarray(whole[image, head * 5 : (head + 1) * 5], np.float64) @ projection[head]
+            np.testing.assert_allclose(projected[image, head * 2 : (head + 1) * 2], expected, rtol=1e-5)
+
+
+def test_projection_starts_with_the_scale_of_the_features():
+    features = jnp.asarray(np.random.default_rng(0).normal(size=(4, 4, 4, 256)), jnp.float32)
+    module = SpatialAwareAggregation(8, 0.3, channels_per_head=32)
+    projected, variables = module.init_with_output(jax.random.key(0), features)
+    np.testing.assert_allclose(variables["params"]["projection"].std(axis=(1, 2)), 1 / 16, rtol=0.1)
+    whole = SpatialAwareAggregation(8, 0.3).apply(
+        {"params": {k: v for k, v in variables["params"].items() if k != "projection"}}, features
+    )
+    np.testing.assert_allclose(projected.std(), whole.std(), rtol=0.2)
+
+
+def test_without_a_projection_nothing_changes():
+    features = np.random.default_rng(0).uniform(size=(2, 2, 3, 4)).astype(np.float32)
+    plain, variables = SpatialAwareAggregation(2, 0.5).init_with_output(jax.random.key(0), features)
+    assert set(variables["params"]) == {"kernel_in", "bias_in", "kernel_out", "bias_out"}
+    # A projection draws from its own stream: the other parameters start alike.
+    projected = SpatialAwareAggregation(2, 0.5, channels_per_head=4).init(jax.random.key(0), features)["params"]
+    for name, value in variables["params"].items():
+        np.testing.assert_array_equal(projected[name], value)
+    assert plain.shape == (2, 8)
+
+
+@pytest.mark.parametrize("channels", [0, 5])
+def test_channels_that_the_features_do_not_have_are_refused(channels):
+    with pytest.raises(ValueError, match=f"channels_per_head = {channels}: .* 1 to 4"):
+        SpatialAwareAggregation(2, channels_per_head=channels).init(jax.random.key(0), jnp.zeros((1, 2, 2, 4)))

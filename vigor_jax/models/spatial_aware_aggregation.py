@@ -17,6 +17,8 @@ class SpatialAwareAggregation(nn.Module):
     nonlinearity between) to one weight a position; the descriptor is the weighted sum of the features.
 
     [B, H, W, C] -> [B, num_heads * C] float32, head-major, not normalised. P = H * W positions in row-major order.
+    With `channels_per_head` c a learnt `projection` [M, C, c] brings each head's sum down to c channels, and the
+    descriptor is [B, num_heads * c]. It has no bias: the same vector added to every descriptor tells no two apart.
     The parameters depend on P, so a module serves one image size. P of at least 2 is needed.
 
     Attributes:
@@ -26,12 +28,14 @@ class SpatialAwareAggregation(nn.Module):
       dtype: of the features in the weighted sum; attention and descriptor are float32.
       start: (rows, columns, num_heads) -> [P, M], the attention that the heads start from (`compass_heads`); None for
         the authors' 0.1 everywhere.
+      channels_per_head: c, 1 to C; None: all C, without a projection, as published.
     """
 
     num_heads: int
     kernel_std: float = 0.005
     dtype: Any = jnp.float32
     start: Callable[[int, int, int], np.ndarray] | None = None
+    channels_per_head: int | None = None
 
     @nn.compact
     def __call__(
@@ -40,7 +44,7 @@ class SpatialAwareAggregation(nn.Module):
         """Descriptors; the attention [B, P, M] is sown as an intermediate.
 
         Raises:
-          ValueError: fewer than two positions.
+          ValueError: fewer than two positions, or more channels a head than features have.
         """
         batch, height, width, channels = features.shape
         positions = height * width
@@ -74,4 +78,18 @@ class SpatialAwareAggregation(nn.Module):
             precision=highest if self.dtype == jnp.float32 else None,
             preferred_element_type=jnp.float32,
         )
-        return descriptor.reshape(batch, heads * channels)
+        if self.channels_per_head is not None:
+            descriptor = self._projected(descriptor)
+        return descriptor.reshape(batch, -1)
+
+    def _projected(self, descriptor: Float[Array, "batch heads channels"]) -> Float[Array, "batch heads fewer"]:
+        _, heads, channels = descriptor.shape
+        if not 1 <= self.channels_per_head <= channels:
+            raise ValueError(
+                f"channels_per_head = {self.channels_per_head}: features of {channels} channels allow 1 to {channels}"
+            )
+        # Variance-preserving in every head by itself: the descriptor keeps its scale whatever its dimension.
+        kernel_init = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=(0,))
+        shape = (heads, channels, self.channels_per_head)
+        projection = self.param("projection", kernel_init, shape, jnp.float32)
+        return jnp.einsum("bmc,mcd->bmd", descriptor, projection, precision=jax.lax.Precision.HIGHEST)

@@ -86,22 +86,26 @@ def test_projection_of_each_head_by_explicit_loops():
             np.testing.assert_allclose(projected[image, head * 2 : (head + 1) * 2], expected, rtol=1e-5)
 
 
-def test_projection_starts_with_the_scale_of_the_features():
-    features = jnp.asarray(np.random.default_rng(0).normal(size=(4, 4, 4, 256)), jnp.float32)
-    module = SpatialAwareAggregation(8, 0.3, channels_per_head=32)
-    projected, variables = module.init_with_output(jax.random.key(0), features)
-    np.testing.assert_allclose(variables["params"]["projection"].std(axis=(1, 2)), 1 / 16, rtol=0.1)
-    whole = SpatialAwareAggregation(8, 0.3).apply(
-        {"params": {k: v for k, v in variables["params"].items() if k != "projection"}}, features
-    )
-    np.testing.assert_allclose(projected.std(), whole.std(), rtol=0.2)
+@pytest.mark.parametrize(("heads", "channels", "kept"), [(4, 12, 3), (2, 8, 1), (5, 8, 3), (3, 4, 4), (1, 1, 1)])
+def test_projection_starts_orthonormal_and_alike_in_both_views(heads, channels, kept):
+    starts = [
+        SpatialAwareAggregation(heads, channels_per_head=kept).init(jax.random.key(seed), jnp.zeros(shape))["params"]
+        for seed, shape in enumerate([(1, 2, 2, channels), (1, 2, 4, channels)])
+    ]
+    projection = np.asarray(starts[0]["projection"], np.float64)
+    np.testing.assert_array_equal(projection, starts[1]["projection"])
+    for head in projection:
+        np.testing.assert_allclose(head.T @ head, np.eye(kept), atol=1e-6)
+    together = projection.transpose(1, 0, 2).reshape(channels, -1)
+    # No channel is lost until there is no room for it.
+    assert np.linalg.matrix_rank(together, tol=1e-4) == min(channels, heads * kept)
 
 
 def test_without_a_projection_nothing_changes():
     features = np.random.default_rng(0).uniform(size=(2, 2, 3, 4)).astype(np.float32)
     plain, variables = SpatialAwareAggregation(2, 0.5).init_with_output(jax.random.key(0), features)
     assert set(variables["params"]) == {"kernel_in", "bias_in", "kernel_out", "bias_out"}
-    # A projection draws from its own stream: the other parameters start alike.
+    # A projection takes nothing from the random stream: the other parameters start alike.
     projected = SpatialAwareAggregation(2, 0.5, channels_per_head=4).init(jax.random.key(0), features)["params"]
     for name, value in variables["params"].items():
         np.testing.assert_array_equal(projected[name], value)

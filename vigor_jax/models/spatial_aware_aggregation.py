@@ -88,8 +88,16 @@ class SpatialAwareAggregation(nn.Module):
             raise ValueError(
                 f"channels_per_head = {self.channels_per_head}: features of {channels} channels allow 1 to {channels}"
             )
-        # Variance-preserving in every head by itself: the descriptor keeps its scale whatever its dimension.
-        kernel_init = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=(0,))
-        shape = (heads, channels, self.channels_per_head)
-        projection = self.param("projection", kernel_init, shape, jnp.float32)
+        projection = self.param("projection", lambda _: _cosines(heads, channels, self.channels_per_head))
         return jnp.einsum("bmc,mcd->bmd", descriptor, projection, precision=jax.lax.Precision.HIGHEST)
+
+
+def _cosines(heads: int, channels: int, kept: int) -> Float[Array, "heads channels kept"]:
+    """Orthonormal cosines (DCT-II) over the channels, head m with numbers m * kept and on, round again from 0.
+
+    The same in both views: towers that start from the same weights have the same channels, and two random projections
+    would hide that. The heads see different parts of what they sum, all of it where heads * kept >= channels.
+    """
+    number = (np.arange(heads)[:, None, None] * kept + np.arange(kept)) % channels
+    cosines = np.cos(np.pi * number * (np.arange(channels)[:, None] + 0.5) / channels)
+    return jnp.asarray(cosines * np.where(number == 0, 1, np.sqrt(2)) / np.sqrt(channels), jnp.float32)

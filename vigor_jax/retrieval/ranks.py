@@ -10,7 +10,14 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from vigor_jax.retrieval.errors import EvaluationError
-from vigor_jax.retrieval.sharded_rows import common_mesh, finite_lengths, in_row_order, pad_rows, place_rows
+from vigor_jax.retrieval.sharded_rows import (
+    common_mesh,
+    finite_lengths,
+    in_row_order,
+    pad_rows,
+    place_rows,
+    scores_of_rows,
+)
 
 # Scores closer than this share of the lengths' product are a tie. The same two vectors can score an ulp or two apart
 # at different places of a float32 matrix product, so an exact comparison would let a collapsed model win by chance.
@@ -114,7 +121,7 @@ def _count(ground, aerial, own, tolerance, num_aerial, *, mesh, query_block, ref
             )
             queries = queries.astype(jnp.float32)
             mine = jnp.where(mine >= 0, mine - first_row, -1)  # row of this device, if it is one
-            scores = _own_scores(queries, aerial, mine, axes)
+            scores = scores_of_rows(queries, aerial, mine, axes)
             positive, best = scores[:, 0], scores.max(axis=1)
             own_above = jnp.sum(scores[:, 1:] >= (positive - slack)[:, None], axis=1)
 
@@ -139,15 +146,6 @@ def _count(ground, aerial, own, tolerance, num_aerial, *, mesh, query_block, ref
         return jax.lax.map(query_counts, jnp.arange(-(-ground.shape[0] // query_block)))
 
     return count(ground, aerial, own, tolerance, num_aerial)
-
-
-def _own_scores(queries, aerial, mine, axes):
-    """Scores [queries, own] of each query's own references, wherever they lie; -inf where `mine` is -1 everywhere."""
-    here = (mine >= 0) & (mine < aerial.shape[0])
-    tiles = aerial[jnp.where(here, mine, 0)].astype(jnp.float32)
-    scores = jnp.einsum("qd,qkd->qk", queries, tiles, precision=jax.lax.Precision.HIGHEST)
-    found = jax.lax.psum(here.astype(jnp.int32), axes) > 0
-    return jnp.where(found, jax.lax.psum(jnp.where(here, scores, 0.0), axes), -jnp.inf)
 
 
 def _check_shapes(ground, aerial, references, num_aerial: int) -> None:

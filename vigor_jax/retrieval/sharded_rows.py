@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from vigor_jax.retrieval.errors import EvaluationError
 
@@ -61,6 +61,27 @@ def finite_lengths(
             f"first rows: {', '.join(map(str, bad[:5]))}. The model has diverged or an input image is damaged."
         )
     return np.sqrt(squared)
+
+
+def scores_of_rows(
+    queries: Float[Array, "queries dim"],
+    embeddings: Float[Array, "local dim"],
+    rows: Int[Array, "queries chosen"],
+    axes: tuple[str, ...],
+) -> Float[Array, "queries chosen"]:
+    """Dot products of each query with rows chosen for it, wherever they lie; inside a mapped program.
+
+    Args:
+      queries: float32, the same on every device.
+      embeddings: this device's rows.
+      rows: counted from this device's first; a row outside 0..local-1 is another device's. -inf where it is nobody's.
+      axes: names of the mapped axes.
+    """
+    here = (rows >= 0) & (rows < embeddings.shape[0])
+    chosen = embeddings[jnp.where(here, rows, 0)].astype(jnp.float32)
+    scores = jnp.einsum("qd,qkd->qk", queries, chosen, precision=jax.lax.Precision.HIGHEST)
+    found = jax.lax.psum(here.astype(jnp.int32), axes) > 0
+    return jnp.where(found, jax.lax.psum(jnp.where(here, scores, 0.0), axes), -jnp.inf)
 
 
 @functools.partial(jax.jit, static_argnames="mesh")

@@ -63,7 +63,6 @@ def _of_training(run: Run, names: list[str], title: str) -> Plot:
         if values:
             first.append(f"{wording.plain(name)} {values[0]:.4g}")
             last.append(f"{values[-1]:.4g}")
-    drawing.update_layout(showlegend=len(names) > 1)
     changes = ", ".join(f"{start} to {end}" for start, end in zip(first, last, strict=True))
     cells = [[f"{epoch:.2f}", *(row.get(name, "") for name in names)] for epoch, row in sorted(rows.items())]
     return Plot(

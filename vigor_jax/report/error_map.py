@@ -54,7 +54,6 @@ def _of_city(split: str, city: int, found: Findings, queries: np.ndarray, data: 
     drawing.update_layout(
         coloraxis={"colorscale": list(COLOURS), "cmin": 0, "cmax": len(TICKS) - 1, "showscale": False}, dragmode="pan"
     )
-    drawing.update_layout(showlegend=False)
     drawing.update_yaxes(scaleanchor="x", constrain="domain", constraintoward="top", nticks=6)
     drawing.update_xaxes(ticksuffix=" m", constrain="domain", constraintoward="left", nticks=6)
     here = errors[queries]

@@ -75,10 +75,11 @@ def _checked(path: Path, split: str, arrays: Mapping[str, np.ndarray], data: Cro
     missing = [name for name in fields if name not in _OPTIONAL and f"{split}/{name}" not in arrays]
     if missing:
         raise ReportError(f"{path}: the split {split} has no {', '.join(missing)}. Evaluate the run again.")
-    found = Findings(**{name: arrays.get(f"{split}/{name}") for name in fields})
-    lengths = {name: len(value) for name in fields if (value := getattr(found, name)) is not None}
+    present = {name: arrays[f"{split}/{name}"] for name in fields if f"{split}/{name}" in arrays}
+    lengths = {name: len(value) for name, value in present.items()}
     if len(set(lengths.values())) != 1:
         raise ReportError(f"{path}: the arrays of the split {split} differ in length: {lengths}.")
+    found = Findings(**present)
     for rows, size, kind in (
         (found.panorama, len(data.panoramas), "panorama"),
         (found.top5, len(data.tiles), "tile"),

@@ -10,7 +10,23 @@ from vigor_jax.report.metrics_table import Table
 
 # Traces carry the number of an ink instead of a colour: the page fills in the one of the reader's light or dark mode.
 INKS = 6
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_DASHES = {
+    "solid": "",
+    "dash": "9 5",
+    "dot": "2 3",
+    "dashdot": "9 4 2 4",
+    "longdash": "14 5",
+    "longdashdot": "14 4 2 4",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One line of a legend."""
+
+    label: str
+    ink: int
+    dashes: str  # as of SVG's stroke-dasharray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +40,13 @@ class Plot:
     note: str = ""  # below it, for everyone
     table: Table | None = None  # its figures
     height: int = 320  # pixels
+
+    @property
+    def legend(self) -> list[Key]:
+        """What each curve is; empty if there is only one, which the title names."""
+        curves = [trace for trace in self.figure.data if trace.meta]
+        keys = [Key(curve.name, curve.meta["ink"], _DASHES[curve.line.dash]) for curve in curves]
+        return keys if len(keys) > 1 else []
 
     @property
     def json(self) -> Markup:
@@ -40,7 +63,7 @@ def figure(x_title: str = "", y_suffix: str = "") -> go.Figure:
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         xaxis={"title": {"text": x_title}, "automargin": True, "zeroline": False},
         yaxis={"ticksuffix": y_suffix, "automargin": True, "zeroline": False},
-        legend={"orientation": "h", "xref": "container", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        showlegend=False,  # the page has its own, which wraps with the text and is read aloud
         hovermode="closest",
     )
     return drawing
@@ -53,7 +76,7 @@ def line(index: int, x: list[float], y: list[float], label: str, *, dash: str | 
         y=y,
         name=label,
         mode="lines+markers" if len(x) <= 50 else "lines",
-        line={"dash": dash or _DASHES[index % len(_DASHES)], "width": 2},
+        line={"dash": dash or list(_DASHES)[index % len(_DASHES)], "width": 2},
         marker={"size": 5},
         meta={"ink": 1 + index % INKS},
     )

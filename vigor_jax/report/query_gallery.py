@@ -74,7 +74,8 @@ def choose(
     order = np.lexsort((found.placed_m, found.rank))
     best, rest = order[:each], order[each:]
     worst, rest = rest[::-1][:each], rest[: max(0, len(rest) - each)]
-    between = rest[np.unique(np.linspace(0, len(rest) - 1, min(each, len(rest)) + 2).round().astype(int)[1:-1])]
+    shown = min(each, len(rest))
+    between = rest[((np.arange(shown) + 0.5) * len(rest) / max(1, shown)).astype(int)]
     return best, between, worst
 
 
@@ -116,7 +117,7 @@ _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd", 4: "4th", 5: "5th"}
 def _tile(
     heading: str, found: Findings, query: int, tile: int, data: CrossViewData, true: int, semi: list[int]
 ) -> ShownTile:
-    panorama = found.panorama[query]
+    panorama = int(found.panorama[query])
     name = data.tiles.names[tile]
     distance = geometry.great_circle_m(
         data.panoramas.lat[panorama], data.panoramas.lon[panorama], data.tiles.lat[tile], data.tiles.lon[tile]

@@ -60,7 +60,7 @@ def metric(name: str) -> str:
     return plain(name)
 
 
-def value(metric: str, number: float, decimals: int = 1) -> str:
+def value(metric: str, number: float | int, decimals: int = 1) -> str:
     """A metric's value with its unit; `decimals` of percent."""
     if is_count(metric):
         return f"{number:,.0f}"
@@ -75,7 +75,7 @@ def percent(share: float, decimals: int = 1) -> str:
     return f"{100 * share:.{decimals}f}{_SPACE}%"
 
 
-def metres(distance: float) -> str:
+def metres(distance: float | int) -> str:
     """A distance with as many digits as matter: 3.2 m, 57 m, 1.4 km, 1,203 km."""
     if distance < 9.95:
         return f"{distance:.1f}{_SPACE}m"

@@ -32,7 +32,7 @@
     Plotly.react(element, data, layout, config);
   }
   // One that is folded away has no size yet: it is drawn when it is unfolded.
-  const visible = (element) => element.offsetParent !== null;
+  const visible = (element) => !element.closest("details:not([open])");
   const drawings = [...document.querySelectorAll("[data-figure]")];
   drawings.filter(visible).forEach(draw);
   document.querySelectorAll("details").forEach((details) =>
@@ -45,7 +45,9 @@
   const dialog = document.getElementById("enlarged");
   document.querySelectorAll(".enlarge").forEach((button) =>
     button.addEventListener("click", () => {
-      dialog.querySelector("div").replaceChildren(...[...button.children].map((child) => child.cloneNode(true)));
+      const shown = [...button.children].map((child) => child.cloneNode(true));
+      dialog.querySelector("div").replaceChildren(...shown);
+      dialog.querySelector("figcaption").innerHTML = button.parentElement.querySelector("figcaption").innerHTML;
       dialog.showModal();
     })
   );

@@ -1,0 +1,136 @@
+"""A finished run, fabricated, on two small cities of coloured noise."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vigor_jax import config as configs
+from vigor_jax import datasets, geometry
+from vigor_jax.datasets.cross_view import CrossViewData
+from vigor_jax.report import findings
+from vigor_jax.report.findings import Findings
+
+STEPS, EPOCHS = 12, 3
+SPLITS = ("validation", "cross_area")
+METRICS = {
+    "top1": 0.25,
+    "top5": 0.5,
+    "hit_rate": 0.375,
+    "median_m": 7.5,
+    "within_10m": 0.625,
+    "queries": 24.0,
+    "gallery": 30.0,
+    "chance_top1": 1 / 30,
+    "mean_colour_top1": 0.1,
+    "colour_histogram_top1": 0.15,
+    "centre_median_m": 21.0,
+    "centre_within_10m": 0.125,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """What was put into the workdir."""
+
+    workdir: Path
+    data: CrossViewData
+    found: dict[str, Findings]
+
+
+@pytest.fixture(scope="session")
+def report_config(tmp_path_factory, write_mini_vigor) -> configs.Config:
+    folder = tmp_path_factory.mktemp("report")
+    write_mini_vigor(folder / "VIGOR", rows=5, columns=6, panoramas=24, trains=16, noise=40)
+    tree = {
+        "name": "fabricated <run>",
+        "task": "cross_view",
+        "epochs": EPOCHS,
+        "data": {
+            "name": "vigor",
+            "root": str(folder / "VIGOR"),
+            "data_dir": str(folder / "prepared"),
+            "train_cities": ("Seattle",),
+            "test_cities": ("Chicago",),
+            "protocols": ("cross_area",),
+            "aerial_size": (64, 64),
+            "ground_size": (64, 128),
+        },
+        "model": {"aggregation": "safa"},
+        "batch": {"size": 8},
+    }
+    return configs.parse(tree)
+
+
+@pytest.fixture(scope="session")
+def report_data(report_config) -> CrossViewData:
+    return datasets.load(report_config.data, report_config.rendered_city)
+
+
+@pytest.fixture(scope="session")
+def make_findings(report_data) -> Callable[..., Findings]:
+    """`(city, offsets=True) -> Findings` of every panorama of a city, as a mediocre model would have found them."""
+
+    def make(city: str, *, offsets: bool = True) -> Findings:
+        data = report_data
+        rng = np.random.default_rng(data.cities.index(city))
+        panoramas = np.flatnonzero(data.panoramas.city == data.cities.index(city)).astype(np.int32)
+        tiles = np.flatnonzero(data.tiles.city == data.cities.index(city))
+        top5 = np.stack([rng.choice(tiles, 5, replace=False) for _ in panoramas]).astype(np.int32)
+        rank = rng.integers(1, 25, len(panoramas)).astype(np.int32)
+        for query, panorama in enumerate(panoramas):
+            if query % 2 == 0:
+                four = data.panoramas.references[panorama]
+                top5[query] = [*four, next(tile for tile in tiles if tile not in four)]
+                rank[query] = 0
+        lat, lon = data.panoramas.lat[panoramas], data.panoramas.lon[panoramas]
+        first = data.tiles.lat[top5[:, 0]], data.tiles.lon[top5[:, 0]]
+        offset = rng.uniform(-200, 200, (len(panoramas), 2)).astype(np.float32)
+        found = Findings(panoramas, top5, rank, geometry.great_circle_m(lat, lon, *first).astype(np.float32))
+        if offsets:
+            predicted = geometry.locate(*first, offset)
+            error = geometry.great_circle_m(lat, lon, *predicted).astype(np.float32)
+            found = dataclasses.replace(found, offset_px=offset, error_m=error)
+        return found
+
+    return make
+
+
+@pytest.fixture
+def write_run(report_config, report_data, make_findings) -> Callable[..., FinishedRun]:
+    """`(workdir, offsets=True, found=None) -> FinishedRun`."""
+
+    def write(workdir: Path, *, offsets: bool = True) -> FinishedRun:
+        workdir.mkdir(exist_ok=True)
+        measured = {name: value for name, value in METRICS.items() if offsets or name not in ("median_m", "within_10m")}
+        metrics = {f"{split}/{name}": value for split in SPLITS for name, value in measured.items()}
+        summary = {
+            "config": configs.to_dict(report_config),
+            "steps": STEPS,
+            "metrics": metrics,
+            "selection_metric": "validation/top1",
+            "best": {"step": 8, "metrics": metrics},
+            "throughput": {"examples_per_s": 123.456, "step_ms": None, "device_kind": "abacus"},
+            "versions": {"python": "3.99", "jax": "0.99"},
+        }
+        (workdir / "summary.json").write_text(json.dumps(summary))
+        rows = []
+        for step in range(1, STEPS + 1):
+            rows.append({"step": step, "train/loss": 1 / step, "train/grad_norm": 2.0 * step})
+            if step % (STEPS // EPOCHS) == 0:
+                epoch = step * EPOCHS // STEPS
+                rows.append(
+                    {"step": step, "epoch": epoch} | {key: value * epoch / EPOCHS for key, value in metrics.items()}
+                )
+        (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        found = {
+            "validation": make_findings("Seattle", offsets=offsets),
+            "cross_area": make_findings("Chicago", offsets=offsets),
+        }
+        findings.write(workdir, STEPS, found)
+        return FinishedRun(workdir, report_data, found)
+
+    return write

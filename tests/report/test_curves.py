@@ -1,0 +1,44 @@
+import json
+
+from vigor_jax.report import curves
+from vigor_jax.report import run as runs
+
+
+def test_a_metric_by_epoch_with_the_same_figures_beside(write_run, tmp_path):
+    run = runs.read(write_run(tmp_path).workdir)
+    plot = curves.of_metric(run, "top1")
+    assert [trace.name for trace in plot.figure.data] == ["Cross area", "Validation"]
+    assert [key.label for key in plot.legend] == ["Cross area", "Validation"]
+    assert len({(key.ink, key.dashes) for key in plot.legend}) == 2
+    assert list(plot.figure.data[0].x) == [1, 2, 3]
+    assert plot.figure.data[0].y[-1] == 25
+    assert plot.table.columns == ["epoch", "Cross area", "Validation"]
+    assert plot.table.rows[-1] == ["3", "25.0\xa0%", "25.0\xa0%"]
+    assert curves.of_metric(run, "top10") is None
+
+
+def test_the_loss_stands_with_its_parts_and_the_rest_alone(write_run, tmp_path):
+    workdir = write_run(tmp_path).workdir
+    rows = [
+        {"step": 4 * k, "train/loss": 1.0 * k, "train/iou_loss": 0.5 * k, "train/learning_rate": 1e-5 * k}
+        for k in range(1, 4)
+    ]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = runs.read(workdir)
+    loss = curves.of_loss(run)
+    assert [trace.name for trace in loss.figure.data] == ["Loss", "Iou loss"]
+    assert list(loss.figure.data[1].x) == [1, 2, 3]
+    assert list(loss.figure.data[1].y) == [0.5, 1.0, 1.5]
+    (rate,) = curves.of_the_rest(run)
+    assert rate.title == "Learning rate"
+    assert rate.legend == []
+
+
+def test_a_long_table_keeps_its_last_row(write_run, tmp_path):
+    workdir = write_run(tmp_path).workdir
+    rows = [{"step": k, "train/loss": 1.0 * k} for k in range(1, 102)]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plot = curves.of_loss(runs.read(workdir))
+    assert len(plot.figure.data[0].x) == 101
+    assert len(plot.table.rows) == 21
+    assert plot.table.rows[-1][1] == "101"

@@ -1,0 +1,46 @@
+import pytest
+
+from vigor_jax.report import wording
+
+
+@pytest.mark.parametrize(
+    ("distance", "text"),
+    [
+        (0, "0.0 m"),
+        (3.21, "3.2 m"),
+        (9.94, "9.9 m"),
+        (9.96, "10 m"),
+        (999.4, "999 m"),
+        (999.6, "1.0 km"),
+        (1.2e6, "1,200 km"),
+    ],
+)
+def test_metres(distance, text):
+    assert wording.metres(distance).replace("\xa0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("top1", "Recall@1"),
+        ("within_25m", "Within 25 m"),
+        ("centre_median_m", "Median error, tile centre"),
+        ("chance_top5", "Recall@5, chance"),
+        ("mean_average_precision", "Mean average precision"),
+    ],
+)
+def test_metrics_in_words(name, text):
+    assert wording.metric(name).replace("\xa0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "text"),
+    [
+        ("gallery", 20_000.0, "20,000"),
+        ("top1", 0.4111, "41.1 %"),
+        ("median_m", 21.04, "21 m"),
+        ("cross_entropy", 3.14159, "3.142"),
+    ],
+)
+def test_values_with_their_units(name, number, text):
+    assert wording.value(name, number).replace("\xa0", " ") == text

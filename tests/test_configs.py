@@ -15,8 +15,10 @@ def _recipes() -> list[tuple[str, str]]:
     for name in _CONFIGS:
         variants = getattr(importlib.import_module(f"configs.{name}"), "VARIANTS", ())
         recipes += [(name, ""), *((name, variant) for variant in variants)]
-    recipes += [("same_area", "siamese_vgg,rendered"), ("cross_area", "siamese_vgg"), ("cross_area", "rendered")]
-    return recipes
+    methods = importlib.import_module("configs.same_area").METHODS
+    recipes += [("same_area", f"{method},rendered") for method in methods]
+    recipes += [("cross_area", variant) for method in methods for variant in (method, f"{method},rendered")]
+    return [*recipes, ("cross_area", "rendered")]
 
 
 @pytest.mark.parametrize(("name", "variant"), _recipes())
@@ -41,7 +43,7 @@ def test_runs_of_different_variants_have_different_workdirs():
 
 @pytest.mark.parametrize("variant", ["safa_", "safa,siamese_vgg"])
 def test_an_unknown_or_contradicting_variant_is_refused(variant):
-    with pytest.raises(ValueError, match=r"variant|two models"):
+    with pytest.raises(ValueError, match=r"variant|different methods"):
         importlib.import_module("configs.cross_area").get_config(variant)
 
 
@@ -51,4 +53,32 @@ def test_cross_area_is_the_published_protocol():
     assert set(config.data.test_cities) == {"Chicago", "SanFrancisco"}
     assert config.optimizer.learning_rate == 1e-5
     assert config.loss.alpha == 10
-    assert config.epochs == 11
+    assert (config.epochs, config.loss.hybrid_from_epoch) == (21, 12)
+
+
+@pytest.mark.parametrize(
+    ("variant", "mines", "head", "epochs"),
+    [
+        ("siamese_vgg", False, "none", 30),
+        ("safa", False, "none", 30),
+        ("safa_mining", True, "none", 30),
+        ("hybrid", True, "regression", 45),
+        ("hybrid_classification", True, "classification", 45),
+    ],
+)
+def test_the_methods_are_the_rows_of_table_3(variant, mines, head, epochs):
+    config = config_schema.parse(importlib.import_module("configs.same_area").get_config(variant))
+    assert config.mining.enabled == mines
+    assert config.mining.capacity == 40_000
+    assert config.model.offset_head == head
+    assert config.epochs == epochs
+    hybrid = head != "none"
+    assert (config.loss.iou_weight, config.loss.offset_weight) == ((0.1, 0.01) if hybrid else (0, 0))
+    assert config.loss.hybrid_from_epoch == (31 if hybrid else 1)
+    assert config.loss.is_hybrid == hybrid
+
+
+def test_hybrid_is_the_default():
+    same_area = importlib.import_module("configs.same_area")
+    default, hybrid = (same_area.get_config(variant).to_dict() for variant in ("", "hybrid"))
+    assert default | {"name": ""} == hybrid | {"name": ""}

@@ -60,21 +60,46 @@ class ModelConfig:
     backbone: Literal["vgg11", "vgg16"] = "vgg16"
     width: float = 1.0  # multiplies every channel count of the backbone
     num_heads: int = 8  # of the spatial-aware aggregation
+    channels_per_head: int = 0  # each head's channels are projected to so many; 0 keeps all of the backbone
     descriptor_dim: int = 4096  # of the fully connected head; SAFA's is num_heads * channels
     dropout: float = 0.2
     centre_descriptor: bool = False  # subtract a running mean before normalising
     final_pool: bool = True  # the 2x2 pool before SAFA; without it four times the positions
     compass_heads: bool = False  # SAFA's heads start each in a direction, the same in both views
     aggregation_std: float = 0.005  # of the aggregation's first weights; random towers want them larger
+    # What places the query within its tile. Regression learns the offset itself, classification one of 10 x 10 cells.
+    offset_head: Literal["none", "regression", "classification"] = "none"
+    cell_position: Literal["best", "expectation"] = "best"  # of a classified offset
     dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
     pretrained: str = ""  # a VGG-16 weight file; empty: random initialisation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Soft-margin triplet loss."""
+    """The soft-margin triplet loss, and what the hybrid phase adds to it."""
 
     alpha: float = 10.0
+    iou_weight: float = 0.0  # of the semi-positives' loss: 0.1 in the authors' code, 1 in the paper
+    offset_weight: float = 0.0  # of the offset head's loss: 0.01 in the authors' code
+    hybrid_from_epoch: int = 1  # counted from 1; the epochs before it train on the triplets alone
+    # Whether a semi-positive tile that does not contain the query (28 % of Seattle's) counts in its loss. Its target,
+    # the overlap with the tile centred on the query, is as exact as any, so it is kept.
+    uncovering_semi_positives: Literal["keep", "drop"] = "keep"
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Whether any epoch trains on more than the triplets."""
+        return self.iou_weight > 0 or self.offset_weight > 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MiningConfig:
+    """Hard negatives: half of each batch is drawn from the tiles that the other half finds most similar."""
+
+    enabled: bool = False
+    capacity: int = 40_000  # tiles in the pool, at most; fewer if there are fewer that train
+    hardest: int = 100  # tiles remembered of each query
+    from_epoch: int = 2  # counted from 1; the embeddings of the first epoch say little yet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,6 +133,7 @@ class Config:
     rendered_city: RenderedCityConfig = RenderedCityConfig()
     model: ModelConfig
     loss: LossConfig = LossConfig()
+    mining: MiningConfig = MiningConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     batch: BatchConfig
     evaluate_every_epochs: int = 1
@@ -245,7 +271,25 @@ def _check_values(config: Config) -> None:
     require(config.model.num_heads >= 1, "model.num_heads", "must be positive")
     require(config.model.aggregation_std > 0, "model.aggregation_std", "must be positive")
     require(0 <= config.model.dropout < 1, "model.dropout", "a share in [0, 1)")
+    require(config.model.channels_per_head >= 0, "model.channels_per_head", "a number of channels, or 0 for all")
+    require(
+        config.model.channels_per_head == 0 or config.model.aggregation == "safa",
+        "model.channels_per_head",
+        'only config.model.aggregation="safa" has heads; the other one\'s size is config.model.descriptor_dim',
+    )
     require(config.loss.alpha > 0, "loss.alpha", "must be positive")
+    require(config.loss.iou_weight >= 0, "loss.iou_weight", "must not be negative")
+    require(config.loss.offset_weight >= 0, "loss.offset_weight", "must not be negative")
+    require(
+        (config.loss.offset_weight > 0) == (config.model.offset_head != "none"),
+        "loss.offset_weight",
+        f"config.model.offset_head is {config.model.offset_head!r}, and a head needs a weight to be trained with and a "
+        "weight a head",
+    )
+    require(config.loss.hybrid_from_epoch >= 1, "loss.hybrid_from_epoch", "epochs are counted from 1")
+    require(config.mining.capacity >= 1, "mining.capacity", "must be positive")
+    require(config.mining.hardest >= 1, "mining.hardest", "must be positive")
+    require(config.mining.from_epoch >= 2, "mining.from_epoch", "at least 2: the first epoch fills the pool")
     require(config.optimizer.learning_rate > 0, "optimizer.learning_rate", "must be positive")
     require(config.optimizer.decay_steps > 0, "optimizer.decay_steps", "must be positive")
 

@@ -9,8 +9,8 @@ import pytest
 from vigor_jax.datasets.cross_view import CrossViewData
 from vigor_jax.datasets.image_codec import ImageError, decode, encode_png
 from vigor_jax.errors import UserError
-from vigor_jax.input import augmentation
-from vigor_jax.input.batches import image_batches, train_batches
+from vigor_jax.input import augmentation, semi_positives
+from vigor_jax.input.batches import Hybrid, image_batches, train_batches
 from vigor_jax.input.sampling import BatchPlan, host_rows
 
 SIZE = 8
@@ -34,7 +34,7 @@ def take(count: int, batches: Iterator) -> list:
     return taken
 
 
-def start(data, rows, plan, first_step=0, augment=False, host=0, hosts=1, threads=3):
+def start(data, rows, plan, first_step=0, augment=False, host=0, hosts=1, threads=3, hybrid=None):
     return train_batches(
         data,
         rows,
@@ -44,6 +44,7 @@ def start(data, rows, plan, first_step=0, augment=False, host=0, hosts=1, thread
         seed=4,
         host_rows=host_rows(SIZE, host, hosts),
         threads=threads,
+        hybrid=hybrid,
     )
 
 
@@ -61,8 +62,10 @@ def test_batches_are_the_planned_examples_decoded_in_order(tiny_data, rows, plan
         assert {key: (value.dtype.name, value.shape) for key, value in batch.items()} == {
             "aerial": ("uint8", (SIZE, 8, 8, 3)),
             "ground": ("uint8", (SIZE, 8, 16, 3)),
-            "tile": ("int32", (SIZE,)),
+            "example": ("int32", (SIZE,)),
             "panorama": ("int32", (SIZE,)),
+            "city": ("int32", (SIZE,)),
+            "references": ("int32", (SIZE, 4)),
         }
         for slot in range(SIZE):
             panorama = rows[plan(step)[slot]]
@@ -71,16 +74,48 @@ def test_batches_are_the_planned_examples_decoded_in_order(tiny_data, rows, plan
             if augment:
                 drawn = augmentation.draw(4, step, slot)
                 aerial, ground = drawn.tile(aerial), drawn.panorama(ground)
-            assert batch["tile"][slot] == tile
+            assert batch["example"][slot] == plan(step)[slot]
             assert batch["panorama"][slot] == panorama
+            assert batch["city"][slot] == tiny_data.panoramas.city[panorama]
+            np.testing.assert_array_equal(batch["references"][slot], tiny_data.panoramas.references[panorama])
             np.testing.assert_array_equal(batch["aerial"][slot], aerial)
             np.testing.assert_array_equal(batch["ground"][slot], ground)
 
 
+@pytest.mark.parametrize("augment", [False, True])
+def test_the_hybrid_phase_adds_a_semi_positive_and_the_offset(tiny_data, rows, plan, augment):
+    rng = np.random.default_rng(0)
+    offset_px = rng.uniform(-150, 150, (len(tiny_data.panoramas), 4, 2))
+    offset_px[:, 1:] += rng.choice([-320, 320], (len(tiny_data.panoramas), 3, 2))
+    data = dataclasses.replace(tiny_data, panoramas=dataclasses.replace(tiny_data.panoramas, offset_px=offset_px))
+    hybrid = Hybrid(first_step=2, drop_uncovering=True)
+    plain = take(4, start(data, rows, plan, augment=augment))
+    counted = []
+    for step, batch in enumerate(take(4, start(data, rows, plan, augment=augment, hybrid=hybrid))):
+        assert_equal_batches([{key: batch[key] for key in plain[step]}], [plain[step]])
+        if step < 2:
+            assert batch.keys() == plain[step].keys()
+            continue
+        for slot in range(SIZE):
+            panorama = rows[plan(step)[slot]]
+            drawn = augmentation.draw(4, step, slot) if augment else augmentation.Augmentation(0, mirror=False)
+            one = semi_positives.draw(offset_px[panorama], seed=4, step=step, slot=slot, drop_uncovering=True)
+            tile = data.panoramas.references[panorama, one.column]
+            assert batch["semi_positive_tile"][slot] == tile
+            assert batch["semi_positive_counts"][slot] == one.counts
+            assert batch["iou_ratio"][slot] == np.float32(one.iou_ratio)
+            np.testing.assert_array_equal(batch["semi_positive"][slot], drawn.tile(decode(data.aerial[tile], "")))
+            expected = (drawn.offset(offset_px[panorama, 0]) / 320).astype(np.float32)
+            np.testing.assert_array_equal(batch["offset"][slot], expected)
+            counted.append(one.counts)
+    assert len(set(counted)) == 2
+
+
 @pytest.mark.parametrize("hosts", [1, 2, 4])
 def test_hosts_together_read_the_global_batch(tiny_data, rows, plan, hosts):
-    whole = take(3, start(tiny_data, rows, plan, augment=True))
-    parts = [take(3, start(tiny_data, rows, plan, augment=True, host=host, hosts=hosts)) for host in range(hosts)]
+    options = {"augment": True, "hybrid": Hybrid(first_step=1, drop_uncovering=False)}
+    whole = take(3, start(tiny_data, rows, plan, **options))
+    parts = [take(3, start(tiny_data, rows, plan, **options, host=host, hosts=hosts)) for host in range(hosts)]
     joined = [{key: np.concatenate([part[i][key] for part in parts]) for key in whole[i]} for i in range(3)]
     assert_equal_batches(joined, whole)
 

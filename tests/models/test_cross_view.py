@@ -11,6 +11,7 @@ from vigor_jax.errors import UserError
 from vigor_jax.losses import soft_margin_triplet
 from vigor_jax.models import VGG, CrossViewModel
 from vigor_jax.models.cross_view import with_tower_weights
+from vigor_jax.models.offset_head import OffsetHead
 
 _MODELS = {
     "safa": {"aggregation": "safa", "num_heads": 3},
@@ -56,7 +57,7 @@ def test_unit_float32_embeddings_one_by_one_or_together(name, dim):
         views = (("aerial", aerial), ("ground", ground))
         encoded = [model.apply(variables, images, method=f"encode_{view}", train=False) for view, images in views]
         described = [model.apply(variables, images, method=f"describe_{view}") for view, images in views]
-        return pair, encoded, described
+        return pair[:2], encoded, described
 
     for embedding, encoded, descriptor in zip(*run(), strict=True):
         assert embedding.shape == (3, dim)
@@ -90,7 +91,8 @@ def test_published_sizes():
     embeddings, variables = jax.eval_shape(
         lambda key: model.init_with_output(key, aerial, ground, train=False), jax.random.key(0)
     )
-    assert [e.shape for e in embeddings] == [(1, 4096)] * 2
+    assert [e.shape for e in embeddings[:2]] == [(1, 4096)] * 2
+    assert embeddings[2:] == (None, None)
     assert variables["params"]["aerial_aggregation"]["kernel_in"].shape == (100, 50, 8)
     assert variables["params"]["ground_aggregation"]["kernel_in"].shape == (200, 100, 8)
 
@@ -111,7 +113,7 @@ def test_loss_gradient_and_statistics_on_devices_are_those_of_one(name):
                 mutable=["batch_stats"],
                 rngs={"dropout": jax.random.key(0)},
             )
-            return soft_margin_triplet(*embeddings, axis_name=axis_name), state
+            return soft_margin_triplet(*embeddings[:2], axis_name=axis_name), state
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
@@ -134,6 +136,55 @@ def test_loss_gradient_and_statistics_on_devices_are_those_of_one(name):
         difference, length = np.linalg.norm(found - expected), np.linalg.norm(expected)
         assert length > 0, path
         assert difference < 1e-3 * length, (path, difference / length)
+
+
+@pytest.mark.parametrize("outputs", [2, 100])
+def test_semi_positives_share_the_aerial_tower_and_the_head_reads_the_descriptors(outputs):
+    model, variables = _init("safa_unpooled", offset_outputs=outputs)
+    aerial, ground = _images(4)
+    tiles = {"aerial": aerial[:2], "semi_positive": aerial[2:]}
+
+    @jax.jit
+    def run():
+        pairs, state = model.apply(
+            variables, tiles["aerial"], ground[:2], tiles["semi_positive"], train=True, mutable=["batch_stats"]
+        )
+        described = {view: model.apply(variables, images, method="describe_aerial") for view, images in tiles.items()}
+        described["ground"] = model.apply(variables, ground[:2], method="describe_ground")
+        return pairs, state, described
+
+    pairs, state, described = jax.device_get(run())
+    # Centred by the mean of all tiles of the batch, the semi-positive ones too.
+    unit = np.concatenate([described["aerial"], described["semi_positive"]])
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    np.testing.assert_allclose(state["batch_stats"]["aerial_centring"]["mean"], unit.mean(axis=0), atol=1e-6)
+    centred = unit - unit.mean(axis=0)
+    expected = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.concatenate([pairs.aerial, pairs.semi_positive]), expected, atol=1e-5)
+    head = {"params": variables["params"]["offset_head"]}
+    offset = OffsetHead(outputs).apply(head, described["aerial"], described["ground"])
+    assert offset.shape == (2, outputs)
+    np.testing.assert_allclose(pairs.offset, offset, rtol=1e-5, atol=1e-6 * float(abs(offset).max()))
+
+
+def test_a_panorama_is_placed_on_any_tile_without_its_image():
+    model, variables = _init("safa", offset_outputs=2)
+    aerial, ground = _images(3)
+
+    @jax.jit
+    def run():
+        tiles = model.apply(variables, aerial, method="encode_aerial_with_offset")
+        panoramas = model.apply(variables, ground, method="encode_ground_with_offset")
+        swapped = model.apply(variables, tiles.offset_features[::-1], panoramas.offset_features, method="offset")
+        return tiles, panoramas, swapped, model.apply(variables, aerial[::-1], ground, train=False)
+
+    tiles, panoramas, swapped, expected = run()
+    np.testing.assert_allclose(swapped, expected.offset, rtol=1e-5)
+    np.testing.assert_array_equal(tiles.embedding[::-1], expected.aerial)
+    np.testing.assert_array_equal(panoramas.embedding, expected.ground)
+    plain, without_head = _init("safa")
+    encoded = jax.eval_shape(lambda: plain.apply(without_head, aerial, method="encode_aerial_with_offset"))
+    assert encoded.offset_features.shape == (3, 0)
 
 
 def test_evaluation_does_not_look_at_the_other_images():

@@ -14,7 +14,7 @@ from vigor_jax.datasets.image_codec import decode
 from vigor_jax.input.sampling import BatchPlan
 from vigor_jax.losses import soft_margin_triplet
 from vigor_jax.models import CrossViewModel
-from vigor_jax.tasks import cross_view
+from vigor_jax.tasks import cross_view, cross_view_model
 from vigor_jax.train import loop
 from vigor_jax.train import mesh as meshes
 from vigor_jax.train import state as states
@@ -55,10 +55,10 @@ def trained(request, town_config):
     (batch,) = first_batches(task, 0, 1)
 
     def plain(params):
-        (aerial, ground), model_state = model.apply(
+        pairs, model_state = model.apply(
             variables | {"params": params}, batch["aerial"], batch["ground"], train=True, mutable=["batch_stats"]
         )
-        return soft_margin_triplet(aerial, ground, 3.0), model_state
+        return soft_margin_triplet(pairs.aerial, pairs.ground, 3.0), model_state
 
     plain = jax.jit(jax.value_and_grad(plain, has_aux=True), compiler_options=QUICK)
     (loss, model_state), gradient = plain(variables["params"])
@@ -72,7 +72,7 @@ def test_a_step_on_devices_is_the_step_on_one(trained, devices):
     state = jax.device_put(before, meshes.replicated(mesh))
     batch = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
     step = steps.make(task, OPTIMIZER, lambda step: 1.0, 0, mesh).lower(state, batch).compile(QUICK)
-    state, metrics, _ = step(state, batch)
+    state, metrics, _, _ = step(state, batch)
 
     assert abs(loss - np.log(2)) > 0.01
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
@@ -94,7 +94,7 @@ def test_batches_hold_the_rows_of_the_plan_from_any_step_on(town, town_config):
     for step, batch in enumerate(batches):
         rows = train[plan(step)]
         np.testing.assert_array_equal(batch["panorama"], rows)
-        np.testing.assert_array_equal(batch["tile"], panoramas.references[rows, 0])
+        np.testing.assert_array_equal(batch["references"], panoramas.references[rows])
         for images, encoded, row in (
             (batch["ground"], town.data.ground, rows),
             (batch["aerial"], town.data.aerial, panoramas.references[rows, 0]),
@@ -114,7 +114,7 @@ def test_pretrained_weights_reach_both_towers_and_nothing_else(town_config, monk
     assert len(vgg) == 13
     models = []
     monkeypatch.setattr(
-        cross_view, "CrossViewModel", lambda **options: models.append(CrossViewModel(**options)) or models[-1]
+        cross_view_model, "CrossViewModel", lambda **options: models.append(CrossViewModel(**options)) or models[-1]
     )
     monkeypatch.setattr(cross_view, "load_vgg16", lambda path: {"weights.h5": (vgg, "keras")}[path])
     params = tasks.create(town_config(**changes, **{"model.pretrained": "weights.h5"})).init(jax.random.key(0))[
@@ -147,6 +147,8 @@ def test_the_fingerprint_is_that_of_data_split_and_batches(town_config):
             {"batch.augment": True, "data.aerial_size": (32, 32)},
             {"batch.size": 4},
             {"batch.one_city": True},
+            {"mining.enabled": True},
+            {"loss.iou_weight": 0.1},
         )
     ]
     assert len({same, *others}) == 1 + len(others)

@@ -6,10 +6,12 @@ import pytest
 from vigor_jax import tasks
 from vigor_jax.datasets.image_codec import decode
 from vigor_jax.models import CrossViewModel
+from vigor_jax.retrieval import assisted_navigation
 from vigor_jax.retrieval.errors import EvaluationError
 from vigor_jax.train import mesh as meshes
 
 METRICS = ("top1", "top5", "top10", "top1_percent", "hit_rate", "hit_rate_covered")
+METRES = ("median_m", "mean_m", "within_5m", "within_10m", "within_25m", "within_50m")
 
 
 def image(encoded, row):
@@ -81,7 +83,7 @@ def embedded_one_by_one(town, variables):
 def evaluate(request, town_config):
     """`variables -> metrics` on some devices, in batches that the devices do not divide nor divide the images."""
     task, mesh = tasks.create(town_config(eval_batch_size=13)), meshes.data_mesh(jax.devices()[: request.param])
-    return lambda variables: task.evaluate(variables, mesh)
+    return lambda variables: task.evaluate(variables, mesh).metrics
 
 
 def test_every_split_is_ranked_as_by_loops_over_single_images(town, variables, embedded_one_by_one, evaluate):
@@ -101,7 +103,11 @@ def test_size_chance_and_colour_stand_beside_every_split(town, variables, evalua
     constants = {"queries", "gallery"}
     constants |= {f"chance_{metric}" for metric in ("top1", "top5", "top10", "top1_percent")}
     constants |= {f"{baseline}_{k}" for baseline in ("mean_colour", "colour_histogram") for k in ("top1", "top5")}
-    assert set(first) == {f"{name}/{key}" for name in town.splits.evaluations for key in constants | set(METRICS)}
+    metres = {f"centre_{name}" for name in METRES} | {
+        f"assisted_{name}" for name in ("top1", "top5", "window", *METRES)
+    }
+    every = constants | set(METRICS) | metres
+    assert set(first) == {f"{name}/{key}" for name in town.splits.evaluations for key in every}
     for name, split in town.splits.evaluations.items():
         gallery = len(split.tiles)
         assert first[f"{name}/queries"] == len(split.panoramas)
@@ -156,3 +162,90 @@ def test_parameters_that_are_not_finite_stop_the_evaluation(variables, evaluate)
     broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), variables)
     with pytest.raises(EvaluationError, match="embeddings are not finite"):
         evaluate(broken)
+
+
+def great_circle_m(a, b):
+    """Of two (lat, lon) in degrees, by the law of haversines."""
+    (lat_a, lon_a), (lat_b, lon_b) = np.radians(a), np.radians(b)
+    half = np.sin((lat_b - lat_a) / 2) ** 2 + np.cos(lat_a) * np.cos(lat_b) * np.sin((lon_b - lon_a) / 2) ** 2
+    return 2 * 6_371_004 * np.arcsin(np.sqrt(half))
+
+
+@pytest.mark.parametrize(("head", "devices"), [("regression", 1), ("classification", 8)])
+def test_every_query_is_placed_on_its_first_tile_by_the_offset_head(town, town_config, head, devices):
+    task = tasks.create(town_config(**{"model.offset_head": head, "loss.offset_weight": 0.01}))
+    variables = jax.device_get(task.init(jax.random.key(2)))
+    evaluated = task.evaluate(variables, meshes.data_mesh(jax.devices()[:devices]))
+    outputs = {"regression": 2, "classification": 100}[head]
+    model = CrossViewModel(
+        aggregation="safa",
+        configuration="A",
+        width=0.05,
+        num_heads=2,
+        centre_descriptor=True,
+        final_pool=False,
+        offset_outputs=outputs,
+    )
+    predict = jax.jit(lambda *images: model.apply(variables, *(i[None] for i in images), train=False).offset[0])
+    offsets, errors = [], []
+    for name, split in town.splits.evaluations.items():
+        found = {
+            key.removeprefix(f"{name}/"): value for key, value in evaluated.findings.items() if key.startswith(name)
+        }
+        np.testing.assert_array_equal(found["panorama"], split.panoramas)
+        assert found["top5"].shape == (len(split.panoramas), 5)
+        assert np.isin(found["top5"], split.tiles).all()
+        hits = found["top5"][:, 0] == town.data.panoramas.references[split.panoramas, 0]
+        np.testing.assert_array_equal(hits, found["rank"] == 0)
+        for query in range(0, len(split.panoramas), 9):
+            panorama, tile = split.panoramas[query], found["top5"][query, 0]
+            expected = predict(image(town.data.aerial, tile), image(town.data.ground, panorama))
+            if head == "classification":
+                row, column = divmod(int(np.argmax(expected)), 10)
+                # The centres of ten cells over 192 px to each side of the tile's centre, from the north-west.
+                expected = np.array([-172.8 + 38.4 * row, 172.8 - 38.4 * column]) / 320
+            np.testing.assert_allclose(found["offset_px"][query], 320 * expected, rtol=1e-4, atol=1e-3)
+            # 640 px of zoom 20 at the tile's latitude.
+            metres_per_px = 2 * np.pi * 6_371_004 * np.cos(np.radians(town.data.tiles.lat[tile])) / (256 * 2**20)
+            degrees = np.degrees(metres_per_px * found["offset_px"][query] / 6_371_004)
+            lat = town.data.tiles.lat[tile] - degrees[0]
+            lon = town.data.tiles.lon[tile] - degrees[1] / np.cos(np.radians(lat))
+            truth = town.data.panoramas.lat[panorama], town.data.panoramas.lon[panorama]
+            centre = town.data.tiles.lat[tile], town.data.tiles.lon[tile]
+            np.testing.assert_allclose(found["error_m"][query], great_circle_m(truth, (lat, lon)), rtol=1e-3, atol=0.01)
+            np.testing.assert_allclose(found["centre_error_m"][query], great_circle_m(truth, centre), rtol=1e-5)
+            offsets.append(expected)
+        for prefix, key in (("", "error_m"), ("centre_", "centre_error_m")):
+            distances = found[key].astype(np.float64)
+            assert evaluated.metrics[f"{name}/{prefix}median_m"] == pytest.approx(np.median(distances), rel=1e-5)
+            assert evaluated.metrics[f"{name}/{prefix}mean_m"] == pytest.approx(np.mean(distances), rel=1e-5)
+            for limit in (5, 10, 25, 50):
+                assert evaluated.metrics[f"{name}/{prefix}within_{limit}m"] == np.mean(distances < limit)
+        fixed = evaluated.metrics[f"{name}/fixed_resolution_median_m"]
+        assert fixed != evaluated.metrics[f"{name}/median_m"]
+        assert fixed == pytest.approx(evaluated.metrics[f"{name}/median_m"], rel=0.2)
+        errors.append(found["error_m"])
+    assert np.std(offsets) > 0.01  # in halves of a tile: the head's outputs are not all alike
+    assert np.std(np.concatenate(errors)) > 1
+
+
+def test_assisted_navigation_searches_around_the_query(town, variables, embedded_one_by_one, evaluate):
+    metrics = evaluate(variables)
+    aerial, ground = embedded_one_by_one
+    for name, split in town.splits.evaluations.items():
+        lat, lon = town.data.panoramas.lat[split.panoramas], town.data.panoramas.lon[split.panoramas]
+        tile_lat, tile_lon = town.data.tiles.lat[split.tiles], town.data.tiles.lon[split.tiles]
+        noisy = assisted_navigation.noisy_positions(lat, lon, seed=0)
+        ranks, windows = [], []
+        for query, panorama in enumerate(split.panoramas):
+            metre = np.pi / 180 * 6_371_004
+            north = (tile_lat - noisy[0][query]) * metre
+            east = (tile_lon - noisy[1][query]) * metre * np.cos(np.radians(noisy[0][query]))
+            window = np.flatnonzero((np.abs(north) <= 200) & (np.abs(east) <= 200))
+            own = split.references[query, 0]
+            scores = aerial[split.tiles] @ ground[panorama]
+            ranks.append(sum(scores[tile] >= scores[own] for tile in window if tile != own))
+            windows.append(len(window))
+        assert metrics[f"{name}/assisted_window"] == np.mean(windows)
+        assert metrics[f"{name}/assisted_top1"] == np.mean(np.array(ranks) < 1)
+        assert metrics[f"{name}/assisted_top5"] == np.mean(np.array(ranks) < 5)

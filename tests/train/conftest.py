@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vigor_jax import config, tasks
-from vigor_jax.tasks.task import LossOutput
+from vigor_jax.tasks.task import Evaluated, LossOutput, WithoutCarry
 
 ALPHA = 5.0
 
@@ -20,7 +20,7 @@ def unit(rows):
 
 
 @dataclasses.dataclass
-class ToyTask:
+class ToyTask(WithoutCarry):
     """Ground [batch, 6] and aerial [batch, 5] bytes, embedded in 4 dimensions by one matrix each."""
 
     batch_size: int = 8
@@ -59,7 +59,7 @@ class ToyTask:
             yield self.batch(step)
             step += 1
 
-    def loss(self, variables, batch, key, *, axis_name):
+    def loss(self, variables, batch, key, *, carry, axis_name):
         params, statistics = variables["params"], variables["statistics"]
         ground = unit((batch["ground"] / 255.0 - 0.5) @ params["ground"])
         aerial = unit((batch["aerial"] / 255.0 - 0.5) @ params["aerial"])
@@ -90,13 +90,19 @@ class ToyTask:
         step = int(variables["statistics"]["batches"])
         score = self.scores[len(self.evaluated_steps)] if len(self.evaluated_steps) < len(self.scores) else 0.5
         self.evaluated_steps.append(step)
-        return {"validation/top1": score, "same_area/top1": score / 2, "same_area/gallery": 100}
+        metrics = {"validation/top1": score, "same_area/top1": score / 2, "same_area/gallery": 100}
+        return Evaluated(metrics, {"same_area/rank": np.array([step, 1, 0])})
 
     def table(self, metrics):
         return {
             "validation": {"top-1": f"{metrics['validation/top1']:.3f}", "gallery": "20"},
             "same_area": {"top-1": f"{metrics['same_area/top1']:.3f}", "gallery": f"{metrics['same_area/gallery']}"},
         }
+
+    def report(self, workdir):
+        page = workdir / "report.html"
+        page.write_text((workdir / "summary.json").read_text())
+        return page
 
     def diagnose(self, metrics):
         return "the toy has collapsed" if metrics["loss"] < self.collapsed_below else None

@@ -1,6 +1,10 @@
+from typing import ClassVar
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from vigor_jax.config import OptimizerConfig
 from vigor_jax.train import mesh as meshes
@@ -36,6 +40,51 @@ def test_restores_on_other_numbers_of_devices(toy_task, tmp_path):
         assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {devices}
         assert isinstance(state, states.TrainState)
         jax.tree.map(np.testing.assert_array_equal, expected, jax.device_get(state))
+
+
+@pytest.fixture
+def carrying(toy_task):
+    """A toy whose steps hand on five numbered rows, padded to a multiple of the devices, and a counter."""
+
+    class Carrying(toy_task):
+        carry_specs: ClassVar = {"rows": PartitionSpec("data"), "count": PartitionSpec()}
+
+        def init_carry(self, devices):
+            rows = jnp.pad(1.0 + jnp.arange(5.0), (0, -5 % devices))
+            return {"rows": jnp.tile(rows[:, None], (1, 3)), "count": jnp.int32(5)}
+
+    return Carrying()
+
+
+def test_the_rows_of_a_carry_are_restored_on_other_numbers_of_devices(carrying, tmp_path):
+    state = made(carrying, devices=8)
+    for step, devices in enumerate([3, 1, 4, 8]):
+        with opened(tmp_path) as checkpoints:
+            checkpoints.save(step, state, {}, None)
+            checkpoints.wait()
+            state = checkpoints.restore(step, layout(carrying, devices))
+        carry = state.carry
+        assert carry["rows"].shape == (5 + -5 % devices, 3)
+        assert [shard.data.shape[0] for shard in carry["rows"].addressable_shards] == [-(-5 // devices)] * devices
+        np.testing.assert_array_equal(carry["rows"][:5, 1], [1, 2, 3, 4, 5])
+        np.testing.assert_array_equal(carry["rows"][5:], 0)
+        assert int(carry["count"]) == 5
+
+
+def test_a_plan_is_stored_beside_the_state(toy_task, tmp_path):
+    task = toy_task()
+    plan = {"table": np.arange(12, dtype=np.int32).reshape(4, 3), "recorded": np.int64(7)}
+    expected = {name: np.array(value) for name, value in plan.items()}
+    with opened(tmp_path) as checkpoints:
+        checkpoints.save(1, made(task, devices=1), {}, None, plan=plan)
+        plan["table"] += 1  # while it is being written
+        checkpoints.wait()
+        restored = checkpoints.plan(1, {name: np.zeros_like(value) for name, value in plan.items()})
+        assert checkpoints.plan(1, {}) == {}
+    assert restored.keys() == expected.keys()
+    for name, value in restored.items():
+        np.testing.assert_array_equal(value, expected[name])
+        assert value.dtype == expected[name].dtype
 
 
 def test_saved_state_may_be_overwritten_at_once(toy_task, tmp_path):

@@ -79,7 +79,7 @@ def test_logged_metrics_are_the_interval_means(toy_task, toy_config, register_to
     losses = []
     for t in range(4):
         batch = jax.device_put(task.batch(t), NamedSharding(mesh, PartitionSpec("data")))
-        state, metrics, _ = step(state, batch)
+        state, metrics, _, _ = step(state, batch)
         losses.append(float(metrics["loss"]))
     logged = {row["step"]: row["train/loss"] for row in rows(tmp_path) if "train/loss" in row}
     expected = {2: np.mean(losses[:2]), 3: losses[2], 4: losses[3]}

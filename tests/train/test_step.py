@@ -37,7 +37,7 @@ def test_loss_and_gradient_equal_loops_over_triplets(toy_task, loss_and_gradient
     """Plain descent by 1 shows the gradient itself; Adam would hide a wrong scale."""
     loss, gradient = loss_and_gradient_by_loops
     task = toy_task()
-    before, (state, metrics, _) = one_step(task, devices, optax.sgd(1.0))
+    before, (state, metrics, _, _) = one_step(task, devices, optax.sgd(1.0))
     taken = jax.tree.map(lambda old, new: old - np.asarray(new), before.params, state.params)
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6, rtol=1e-5), taken, gradient)
@@ -47,7 +47,7 @@ def test_loss_and_gradient_equal_loops_over_triplets(toy_task, loss_and_gradient
 
 
 def test_metrics_and_counters(toy_task):
-    before, (state, metrics, broken) = one_step(toy_task(), 2, optax.adam(1e-3))
+    before, (state, metrics, broken, _) = one_step(toy_task(), 2, optax.adam(1e-3))
     assert set(metrics) == {"loss", "grad_norm", "learning_rate", "positive_similarity"}
     assert metrics["learning_rate"] == 0.5
     assert all(value.dtype == jnp.float32 and value.shape == () for value in metrics.values())
@@ -60,7 +60,7 @@ def test_state_is_donated_and_replicated_and_the_batch_kept(toy_task):
     mesh = meshes.data_mesh(jax.devices()[:2])
     state, batch = states.create(task, optimizer, 0, mesh), on(mesh, task.batch(0))
     step = steps.make(task, optimizer, lambda step: 1.0, 0, mesh)
-    after, _, broken = step(state, batch)
+    after, _, broken, _ = step(state, batch)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
     assert not any(leaf.is_deleted() for leaf in batch.values())
     assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(after))
@@ -75,26 +75,26 @@ def test_first_nonfinite_step_is_remembered(toy_task):
     step = steps.make(task, optimizer, lambda step: 1.0, 0, mesh)
     seen = []
     for t in range(4):
-        state, _, broken = step(state, on(mesh, task.batch(t)))
+        state, _, broken, _ = step(state, on(mesh, task.batch(t)))
         seen.append(int(broken))
     assert seen == [-1, 2, 2, 2]
 
 
 def test_nonfinite_model_state_counts(toy_task):
     class Overflowing(toy_task):
-        def loss(self, variables, batch, key, *, axis_name):
-            loss, output = super().loss(variables, batch, key, axis_name=axis_name)
+        def loss(self, variables, batch, key, *, carry, axis_name):
+            loss, output = super().loss(variables, batch, key, carry=carry, axis_name=axis_name)
             output.model_state["statistics"]["mean"] += jnp.inf
             return loss, output
 
-    _, (_, metrics, broken) = one_step(Overflowing(), 2, optax.sgd(1.0))
+    _, (_, metrics, broken, _) = one_step(Overflowing(), 2, optax.sgd(1.0))
     assert np.isfinite(metrics["loss"])
     assert int(broken) == 1
 
 
 def test_a_loss_of_one_device_only_is_refused(toy_task):
     class Local(toy_task):
-        def loss(self, variables, batch, key, *, axis_name):
+        def loss(self, variables, batch, key, *, carry, axis_name):
             return jnp.mean(batch["ground"] @ variables["params"]["ground"]), LossOutput({}, {})
 
     with pytest.raises(ValueError, match="out_specs"):

@@ -4,6 +4,7 @@ Memory: the threads are at most two batches ahead of the one being handed out, s
 here, whatever the number of threads, plus those that `device_feed` has in flight.
 """
 
+import dataclasses
 import sys
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
@@ -12,10 +13,10 @@ import grain
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from vigor_jax import geometry
 from vigor_jax.datasets.cross_view import CrossViewData, EncodedImages
 from vigor_jax.datasets.image_codec import ImageError, decode
-from vigor_jax.input import augmentation
-from vigor_jax.input.sampling import BatchPlan
+from vigor_jax.input import augmentation, semi_positives
 
 _BATCHES_AHEAD = 2
 
@@ -40,32 +41,45 @@ class _Decoder:
         return image
 
 
+@dataclasses.dataclass(frozen=True)
+class Hybrid:
+    """What the batches of the hybrid phase hold besides."""
+
+    first_step: int  # of the phase
+    drop_uncovering: bool  # see `semi_positives.draw`
+
+
 def train_batches(
     data: CrossViewData,
     rows: Int[np.ndarray, "examples"],
-    plan: BatchPlan,
+    plan: Callable[[int], Int[np.ndarray, "batch"]],
     *,
     first_step: int,
     augment: bool,
     seed: int,
     host_rows: slice,
     threads: int,
+    hybrid: Hybrid | None = None,
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """This host's rows of the batches of steps first_step, first_step + 1, ... without end.
 
     Each batch holds `aerial` and `ground`, uint8 [rows, height, width, 3], of each example's positive tile and
-    panorama, and `tile` and `panorama`, int32 [rows], their rows in the data set. Close the generator (`close()`, or
-    `device_feed.DeviceFeed` does it) to end its threads.
+    panorama; `example`, int32 [rows], the plan's indices; `panorama`, `city` [rows] and `references` [rows, 4], int32,
+    of the data set. Batches of the hybrid phase hold besides `offset`, float32 [rows, 2], of the positive in halves of
+    a tile; `semi_positive`, uint8 like `aerial`; `semi_positive_tile`, int32 [rows]; `iou_ratio`, float32 [rows];
+    and `semi_positive_counts`, bool [rows]. Close the generator (`close()`, or `device_feed.DeviceFeed` does it) to
+    end its threads.
 
     Args:
       data: the prepared data set.
       rows: the training panoramas; the plan's batches are indices into them.
-      plan: which examples make the batch of a step.
+      plan: which examples make the batch of a step (`BatchPlan`); asked by many threads.
       first_step: of the first batch.
       augment: whether to turn and mirror each example, by a draw from (seed, step, slot of the global batch).
-      seed: of the augmentation.
+      seed: of the augmentation and the semi-positives.
       host_rows: the slots of the global batch that this host reads.
       threads: that read and decode.
+      hybrid: the phase with semi-positives and offsets; None for none.
 
     Raises:
       UserError: an image that cannot be decoded or differs in size, by name, or sizes that cannot be augmented.
@@ -79,13 +93,39 @@ def train_batches(
 
     def load(position: int) -> dict[str, np.ndarray]:
         step, slot = position // size, host_rows.start + position % size
-        panorama = int(rows[plan(step)[slot]])
-        tile = int(panoramas.references[panorama, 0])
-        aerial, ground = tile_decoder(tile), panorama_decoder(panorama)
-        if augment:
-            drawn = augmentation.draw(seed, step, slot)
-            aerial, ground = drawn.tile(aerial), drawn.panorama(ground)
-        return {"aerial": aerial, "ground": ground, "tile": np.int32(tile), "panorama": np.int32(panorama)}
+        example = plan(step)[slot]
+        panorama = int(rows[example])
+        references = panoramas.references[panorama]
+        drawn = augmentation.draw(seed, step, slot) if augment else None
+
+        def aerial(tile: int) -> UInt8[np.ndarray, "height width 3"]:
+            image = tile_decoder(tile)
+            return drawn.tile(image) if drawn else image
+
+        ground = panorama_decoder(panorama)
+        loaded = {
+            "aerial": aerial(int(references[0])),
+            "ground": drawn.panorama(ground) if drawn else ground,
+            "example": np.int32(example),
+            "panorama": np.int32(panorama),
+            "city": np.int32(panoramas.city[panorama]),
+            "references": references.astype(np.int32),
+        }
+        if hybrid is None or step < hybrid.first_step:
+            return loaded
+        offset_px = panoramas.offset_px[panorama]
+        semi_positive = semi_positives.draw(
+            offset_px, seed=seed, step=step, slot=slot, drop_uncovering=hybrid.drop_uncovering
+        )
+        tile = int(references[semi_positive.column])
+        offset = offset_px[0] / (geometry.TILE_PX / 2)
+        return loaded | {
+            "offset": (drawn.offset(offset) if drawn else offset).astype(np.float32),
+            "semi_positive": aerial(tile),
+            "semi_positive_tile": np.int32(tile),
+            "semi_positive_counts": np.bool_(semi_positive.counts),
+            "iou_ratio": np.float32(semi_positive.iou_ratio),
+        }
 
     positions = grain.MapDataset.range(first_step * size, sys.maxsize)
     return _read_ahead(positions, load, size, threads)

@@ -1,6 +1,6 @@
 """Two towers that embed aerial tiles and street panoramas in one space."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,17 +12,36 @@ from vigor_jax.errors import UserError
 from vigor_jax.models.compass_heads import aerial_compass_heads, ground_compass_heads
 from vigor_jax.models.descriptor import Centring, unit_norm
 from vigor_jax.models.fully_connected_aggregation import FullyConnectedAggregation
+from vigor_jax.models.offset_head import OffsetHead
 from vigor_jax.models.preprocessing import preprocess
 from vigor_jax.models.spatial_aware_aggregation import SpatialAwareAggregation
 from vigor_jax.models.vgg import VGG, max_pool_2x2
+
+
+class Pairs(NamedTuple):
+    """What the model makes of a batch of panoramas with their tiles, all float32."""
+
+    aerial: Float[Array, "batch dim"]  # unit embeddings
+    ground: Float[Array, "batch dim"]
+    semi_positive: Float[Array, "batch dim"] | None  # unit embeddings of the second tiles, if there were any
+    offset: Float[Array, "batch outputs"] | None  # of the offset head, if there is one
+
+
+class Encoded(NamedTuple):
+    """What an image is searched by and, once found, placed by."""
+
+    embedding: Float[Array, "batch dim"]  # of unit length
+    offset_features: Float[Array, "batch hidden"]  # the image's part in the offset head; no columns without a head
 
 
 class CrossViewModel(nn.Module):
     """SAFA or Siamese-VGG on two VGG-16 towers that share no weights (VIGOR, CVPR 2021).
 
     Images are uint8 RGB [B, H, W, 3] of any size; each view keeps the size it was initialised with under "safa".
-    The way of an image is `describe_*` (tower and aggregation -> [B, D], what an offset head reads) and then
-    `embed_*` (centring, unit norm); `encode_*` is both. All of them return float32.
+    The way of an image is `describe_*` (tower and aggregation -> [B, D], what the offset head reads) and then
+    `embed_*` (centring, unit norm); `encode_*` is both. `encode_*_with_offset` adds the image's part in the offset
+    head, so that `offset` places a panorama on whatever tiles were found for it without seeing the images again. All
+    of them return float32.
 
     Under a mapped axis pass its name as `axis_name`; only centring uses it. Dropout draws from the "dropout"
     generator: fold the device's index into its key, or all devices drop the same features.
@@ -32,7 +51,8 @@ class CrossViewModel(nn.Module):
       configuration: of the towers; see `VGG`.
       width: multiplies every channel count of VGG.
       num_heads: of SAFA.
-      descriptor_dim: of the fully connected head; SAFA's is num_heads * 512 * width.
+      channels_per_head: of SAFA's descriptor; None for all of the tower.
+      descriptor_dim: of the fully connected head; SAFA's is num_heads * (channels_per_head or 512 * width).
       dropout: of the fully connected head.
       centre_descriptor: subtract the mean unit descriptor and normalise again; see `Centring`.
       dtype: of the towers' computation.
@@ -42,12 +62,14 @@ class CrossViewModel(nn.Module):
         (80x80: 3x3 positions with it, 5x5 without; 320x320: 10x10 and 20x20).
       aggregation_std: of the truncated normal that the aggregation's kernels start from.
       compass_heads: each head of SAFA starts by looking in one direction, the same in both views.
+      offset_outputs: of the offset head; 0 for none.
     """
 
     aggregation: Literal["safa", "fully_connected"]
     configuration: Literal["A", "D"] = "D"
     width: float = 1.0
     num_heads: int = 8
+    channels_per_head: int | None = None
     descriptor_dim: int = 4096
     dropout: float = 0.2
     centre_descriptor: bool = False
@@ -56,9 +78,10 @@ class CrossViewModel(nn.Module):
     final_pool: bool = True
     aggregation_std: float = 0.005
     compass_heads: bool = False
+    offset_outputs: int = 0
 
     def setup(self) -> None:
-        """Two towers; two SAFA aggregations or one shared fully connected one; centring."""
+        """Two towers; two SAFA aggregations or one shared fully connected one; centring; the offset head."""
         self.aerial_tower = VGG(self.configuration, self.width, self.dtype)
         self.ground_tower = VGG(self.configuration, self.width, self.dtype)
         if self.aggregation == "safa":
@@ -66,10 +89,10 @@ class CrossViewModel(nn.Module):
                 (aerial_compass_heads, ground_compass_heads) if self.compass_heads else (None, None)
             )
             self.aerial_aggregation = SpatialAwareAggregation(
-                self.num_heads, self.aggregation_std, self.dtype, aerial_start
+                self.num_heads, self.aggregation_std, self.dtype, aerial_start, self.channels_per_head
             )
             self.ground_aggregation = SpatialAwareAggregation(
-                self.num_heads, self.aggregation_std, self.dtype, ground_start
+                self.num_heads, self.aggregation_std, self.dtype, ground_start, self.channels_per_head
             )
         elif self.aggregation == "fully_connected":
             self.shared_aggregation = FullyConnectedAggregation(self.descriptor_dim, self.dropout, self.aggregation_std)
@@ -78,20 +101,51 @@ class CrossViewModel(nn.Module):
         if self.centre_descriptor:
             self.aerial_centring = Centring()
             self.ground_centring = Centring()
+        if self.offset_outputs:
+            self.offset_head = OffsetHead(self.offset_outputs, kernel_std=self.aggregation_std)
 
     def __call__(
         self,
         aerial: UInt8[Array | np.ndarray, "batch aerial_height aerial_width 3"],
         ground: UInt8[Array | np.ndarray, "batch ground_height ground_width 3"],
+        semi_positive: UInt8[Array | np.ndarray, "batch aerial_height aerial_width 3"] | None = None,
         *,
         train: bool,
         axis_name: str | None = None,
-    ) -> tuple[Float[Array, "batch dim"], Float[Array, "batch dim"]]:
-        """Unit embeddings (aerial, ground), each [B, D]; initialises every parameter."""
-        return (
-            self.encode_aerial(aerial, train=train, axis_name=axis_name),
-            self.encode_ground(ground, train=train, axis_name=axis_name),
+    ) -> Pairs:
+        """Embeddings of matching rows and, with an offset head, the offset of each; initialises every parameter.
+
+        Semi-positive tiles go through the aerial tower together with the others.
+        """
+        count = aerial.shape[0]
+        tiles = aerial if semi_positive is None else jnp.concatenate([aerial, semi_positive])
+        aerial_descriptor = self.describe_aerial(tiles, train=train)
+        ground_descriptor = self.describe_ground(ground, train=train)
+        embedded = self.embed_aerial(aerial_descriptor, train=train, axis_name=axis_name)
+        return Pairs(
+            aerial=embedded[:count],
+            ground=self.embed_ground(ground_descriptor, train=train, axis_name=axis_name),
+            semi_positive=None if semi_positive is None else embedded[count:],
+            offset=self.offset_head(aerial_descriptor[:count], ground_descriptor) if self.offset_outputs else None,
         )
+
+    def encode_aerial_with_offset(self, images: UInt8[Array | np.ndarray, "batch height width 3"]) -> Encoded:
+        """Of aerial tiles, for evaluation."""
+        descriptor = self.describe_aerial(images)
+        hidden = self.offset_head.aerial_part(descriptor) if self.offset_outputs else descriptor[:, :0]
+        return Encoded(self.embed_aerial(descriptor), hidden)
+
+    def encode_ground_with_offset(self, images: UInt8[Array | np.ndarray, "batch height width 3"]) -> Encoded:
+        """Of street panoramas, for evaluation."""
+        descriptor = self.describe_ground(images)
+        hidden = self.offset_head.ground_part(descriptor) if self.offset_outputs else descriptor[:, :0]
+        return Encoded(self.embed_ground(descriptor), hidden)
+
+    def offset(
+        self, aerial: Float[Array | np.ndarray, "batch hidden"], ground: Float[Array | np.ndarray, "batch hidden"]
+    ) -> Float[Array, "batch outputs"]:
+        """The offset head's outputs for pairs of `Encoded.offset_features`."""
+        return self.offset_head.outputs_of(aerial, ground)
 
     def encode_aerial(
         self,

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,25 +13,26 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
-from vigor_jax import datasets
+from vigor_jax import datasets, report
 from vigor_jax.config import Config
 from vigor_jax.datasets import protocol
-from vigor_jax.input.batches import train_batches
+from vigor_jax.input.batches import Hybrid, train_batches
 from vigor_jax.input.sampling import BatchPlan, host_rows
-from vigor_jax.losses import soft_margin_triplet
-from vigor_jax.models.cross_view import CrossViewModel, with_tower_weights
+from vigor_jax.losses import iou_ratio, offset_classification, offset_regression, soft_margin_triplet
+from vigor_jax.models.cross_view import with_tower_weights
+from vigor_jax.models.offset_cells import cell_of
 from vigor_jax.models.pretrained import load_vgg16
 from vigor_jax.tasks.cross_view_evaluation import Evaluation
-from vigor_jax.tasks.task import Batch, LossOutput, Variables
+from vigor_jax.tasks.cross_view_model import cross_view_model, offset_of
+from vigor_jax.tasks.hard_negatives import HardNegatives
+from vigor_jax.tasks.task import Batch, Carry, Evaluated, Feedback, LossOutput, Variables, WithoutCarry
 
 # Equal descriptors make every triplet cost log(1 + exp(0)).
 _COLLAPSED_LOSS = math.log(2)
-# Letters of table 1 of the VGG paper.
-_VGG_CONFIGURATIONS = {"vgg11": "A", "vgg16": "D"}
 
 
-class CrossView:
-    """Two towers trained by the soft-margin triplet loss and evaluated by exact retrieval."""
+class CrossView(WithoutCarry):
+    """Two towers trained by VIGOR's losses and evaluated by exact retrieval and the distance in metres."""
 
     selection_metric = "validation/top1"
 
@@ -52,45 +54,43 @@ class CrossView:
         )
         self._train = splits.train
         panoramas = self._data.panoramas
-        self._plan = BatchPlan(
-            panoramas.references[self._train],
-            panoramas.city[self._train],
-            seed=config.seed,
-            batch_size=config.batch.size,
-            one_city=config.batch.one_city,
+        references, city = panoramas.references[self._train], panoramas.city[self._train]
+        plan = BatchPlan(
+            references, city, seed=config.seed, batch_size=config.batch.size, one_city=config.batch.one_city
         )
-        self.steps_per_epoch = self._plan.steps_per_epoch
+        self.steps_per_epoch = plan.steps_per_epoch
         self.fingerprint = {
             "data": self._data.fingerprint,
             "training panoramas": hashlib.sha256(self._train.astype(np.int64).tobytes()).hexdigest(),
             "batch": dataclasses.asdict(config.batch),
+            "mining": dataclasses.asdict(config.mining),
         }
-        model = config.model
+        loss = config.loss
+        self._hybrid = None
+        if loss.is_hybrid:
+            first = (loss.hybrid_from_epoch - 1) * self.steps_per_epoch
+            self._hybrid = Hybrid(first, drop_uncovering=loss.uncovering_semi_positives == "drop")
+            self.fingerprint["hybrid"] = dataclasses.asdict(self._hybrid)
         self._vgg, preprocessing = None, "torchvision"
-        if model.pretrained:
-            self._vgg, preprocessing = load_vgg16(model.pretrained)
+        if config.model.pretrained:
+            self._vgg, preprocessing = load_vgg16(config.model.pretrained)
         else:
             logging.info("The towers start from random weights, as config.model.pretrained names no file.")
-        self._model = CrossViewModel(
-            aggregation=model.aggregation,
-            configuration=_VGG_CONFIGURATIONS[model.backbone],
-            width=model.width,
-            num_heads=model.num_heads,
-            descriptor_dim=model.descriptor_dim,
-            dropout=model.dropout,
-            centre_descriptor=model.centre_descriptor,
-            dtype=jnp.dtype(model.dtype),
-            preprocessing=preprocessing,
-            final_pool=model.final_pool,
-            aggregation_std=model.aggregation_std,
-            compass_heads=model.compass_heads,
-        )
+        self._model = cross_view_model(config.model, preprocessing)
+        self._mining = None
+        if config.mining.enabled:
+            self._mining = HardNegatives(config, references, city, plan, num_tiles=len(self._data.tiles))
+            self._plan, self.carry_specs = self._mining.plan, self._mining.carry_specs
+        else:
+            self._plan = plan
         self._evaluation = Evaluation(
             self._model,
             self._data,
             splits.evaluations,
             batch_size=config.eval_batch_size,
             threads=config.input_threads,
+            offset=offset_of(config.model),
+            seed=config.seed,
         )
 
     def init(self, key: jax.Array) -> Variables:
@@ -105,8 +105,19 @@ class CrossView:
         variables = init(key, *images)
         return variables if self._vgg is None else with_tower_weights(variables, self._vgg)
 
+    def init_carry(self, devices: int) -> Carry:
+        """The empty mining pool, if negatives are mined."""
+        if self._mining is None:
+            return super().init_carry(devices)
+        shape = (1, *self._config.data.aerial_size, 3)
+        image = jnp.zeros(shape, jnp.uint8)
+        embedding = jax.eval_shape(
+            lambda key: self._model.apply(self.init(key), image, method="encode_aerial"), jax.random.key(0)
+        )
+        return self._mining.init_carry(embedding.shape[1], devices)
+
     def batches(self, first_step: int) -> Iterator[Batch]:
-        """This host's rows of `aerial` and `ground` [b, H, W, 3] uint8, `tile` and `panorama` [b] int32."""
+        """This host's rows of the batches that `input.batches.train_batches` describes."""
         return train_batches(
             self._data,
             self._train,
@@ -116,42 +127,98 @@ class CrossView:
             seed=self._config.seed,
             host_rows=host_rows(self._config.batch.size, jax.process_index(), jax.process_count()),
             threads=self._config.input_threads,
+            hybrid=self._hybrid,
         )
 
     def loss(
-        self, variables: Variables, batch: dict[str, jax.Array], key: jax.Array, *, axis_name: str
+        self,
+        variables: Variables,
+        batch: dict[str, jax.Array],
+        key: jax.Array,
+        *,
+        carry: Carry,
+        axis_name: str,
     ) -> tuple[jax.Array, LossOutput]:
-        """Soft-margin triplet loss of the global batch."""
+        """Soft-margin triplet loss of the global batch; in the hybrid phase with the IOU and the offset loss."""
         # Otherwise every device would drop the same features.
         dropout = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-        (aerial, ground), model_state = self._model.apply(
+        pairs, model_state = self._model.apply(
             variables,
             batch["aerial"],
             batch["ground"],
+            batch.get("semi_positive"),
             train=True,
             axis_name=axis_name,
             rngs={"dropout": dropout},
             mutable=[name for name in variables if name != "params"],
         )
-        loss = soft_margin_triplet(aerial, ground, self._config.loss.alpha, axis_name=axis_name)
-        metrics = {"aerial_spread": _spread(aerial, axis_name), "ground_spread": _spread(ground, axis_name)}
-        return loss, LossOutput(model_state=model_state, metrics=metrics)
+        weights = self._config.loss
+        loss = soft_margin_triplet(pairs.aerial, pairs.ground, weights.alpha, axis_name=axis_name)
+        metrics = {
+            "aerial_spread": _spread(pairs.aerial, axis_name),
+            "ground_spread": _spread(pairs.ground, axis_name),
+            "triplet_loss": loss,
+        }
+        if pairs.semi_positive is not None:
+            metrics["iou_loss"] = iou_ratio(
+                pairs.ground,
+                pairs.aerial,
+                pairs.semi_positive,
+                batch["iou_ratio"],
+                valid=batch["semi_positive_counts"],
+                axis_name=axis_name,
+            )
+            loss += weights.iou_weight * metrics["iou_loss"]
+            if pairs.offset is not None:
+                metrics["offset_loss"] = self._offset_loss(pairs.offset, batch["offset"], axis_name)
+                loss += weights.offset_weight * metrics["offset_loss"]
+        output = LossOutput(model_state=model_state, metrics=metrics)
+        if self._mining is not None:
+            carry, feedback = self._mining.step(carry, batch, pairs, axis_name)
+            output = dataclasses.replace(output, carry=carry, feedback=feedback)
+        return loss, output
 
-    def evaluate(self, variables: Variables, mesh: jax.sharding.Mesh) -> dict[str, float]:
-        """The six retrieval metrics of every split, beside its size, chance and the colour baselines."""
+    def _offset_loss(
+        self, predicted: Float[Array, "local outputs"], offset: Float[Array, "local 2"], axis_name: str
+    ) -> Float[Array, ""]:
+        if self._config.model.offset_head == "regression":
+            return offset_regression(predicted, offset, axis_name=axis_name)
+        return offset_classification(predicted, cell_of(offset), axis_name=axis_name)
+
+    def take_feedback(self, step: int, feedback: Feedback) -> None:
+        """The hardest tiles of the batch's panoramas, if negatives are mined."""
+        if self._mining is not None:
+            self._mining.take_feedback(step, feedback)
+
+    def plan_state(self) -> dict[str, np.ndarray]:
+        """The mined table, if negatives are mined."""
+        return {} if self._mining is None else self._mining.plan_state()
+
+    def restore_plan(self, state: dict[str, np.ndarray]) -> None:
+        """Puts the mined table back, if negatives are mined."""
+        if self._mining is not None:
+            self._mining.restore_plan(state)
+
+    def evaluate(self, variables: Variables, mesh: jax.sharding.Mesh) -> Evaluated:
+        """Retrieval and positions of every split, beside its size, chance and the colour baselines."""
         return self._evaluation(variables, mesh)
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """The row of each split."""
         return self._evaluation.table(metrics)
 
+    def report(self, workdir: Path) -> Path | None:
+        """Writes `report.html`."""
+        return report.write(workdir, self._data)
+
     def diagnose(self, metrics: dict[str, float]) -> str | None:
         """Names a collapsed model: the loss at ln 2 because all descriptors of a view are equal."""
         spread = min(metrics["aerial_spread"], metrics["ground_spread"])
-        if abs(metrics["loss"] - _COLLAPSED_LOSS) > 0.01 or spread > 1e-3:
+        triplet = metrics["triplet_loss"]
+        if abs(triplet - _COLLAPSED_LOSS) > 0.01 or spread > 1e-3:
             return None
         return (
-            f"The model has collapsed: the loss is {metrics['loss']:.4f} (ln 2 = 0.6931) and all descriptors of a view "
+            f"The model has collapsed: the triplet loss is {triplet:.4f} (ln 2 = 0.6931) and all descriptors of a view "
             f"are equal (spread {spread:.1e}). It will not recover; try a lower config.optimizer.learning_rate, "
             "config.model.centre_descriptor=True, a larger config.model.aggregation_std or pretrained weights."
         )

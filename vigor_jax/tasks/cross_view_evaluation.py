@@ -1,7 +1,8 @@
-"""Evaluation of a cross-view model: embed every tile and panorama once, rank each split exactly."""
+"""Evaluation of a cross-view model: embed every tile and panorama once, rank each split exactly, place the queries."""
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +11,25 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from vigor_jax import geometry
 from vigor_jax.datasets.cross_view import CrossViewData, EncodedImages
 from vigor_jax.datasets.protocol import EvaluationSplit, chance
 from vigor_jax.input.batches import image_batches
 from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.models import CrossViewModel
-from vigor_jax.retrieval import rank_metrics
+from vigor_jax.models.cross_view import Encoded
+from vigor_jax.retrieval import position, rank_metrics
+from vigor_jax.retrieval.assisted_navigation import assisted_metrics, assisted_ranks
 from vigor_jax.retrieval.colour_baseline import colour_histogram, mean_colour, standardise
-from vigor_jax.tasks.task import Variables
+from vigor_jax.retrieval.metrics import fractions
+from vigor_jax.retrieval.ranks import ranks
+from vigor_jax.retrieval.top_k import top_k
+from vigor_jax.tasks.task import Evaluated, Variables
 
 _BASELINES = {"mean_colour": jax.jit(mean_colour), "colour_histogram": jax.jit(colour_histogram)}
+_SHOWN = 5  # tiles a query that the report shows
+# Of a zoom-20 pixel in every city, as VIGOR's authors have it; beside the true one for comparison.
+_AUTHORS_METRES_PER_PX = 0.114
 
 
 class Evaluation:
@@ -37,22 +47,56 @@ class Evaluation:
         *,
         batch_size: int,
         threads: int,
+        offset: Callable[[jax.Array], jax.Array] | None,
+        seed: int,
     ):
+        """Finds what is to be embedded.
+
+        Args:
+          model: of the variables.
+          data: the prepared data set.
+          splits: by name.
+          batch_size: images embedded at a time, over all devices.
+          threads: that read and decode.
+          offset: how the offset head's outputs become offsets in halves of a tile; None if there is no head.
+          seed: of the noise of assisted navigation.
+        """
         self._data = data
         self._splits = splits
         self._batch_size = batch_size
         self._threads = threads
+        self._seed = seed
         self._tiles = np.unique(np.concatenate([split.tiles for split in splits.values()]))
         self._panoramas = np.unique(np.concatenate([split.panoramas for split in splits.values()]))
-        self._encode_aerial = jax.jit(lambda variables, images: model.apply(variables, images, method="encode_aerial"))
-        self._encode_ground = jax.jit(lambda variables, images: model.apply(variables, images, method="encode_ground"))
+
+        def encode(method: str) -> Callable[[Variables, jax.Array], Encoded]:
+            return jax.jit(lambda variables, images: model.apply(variables, images, method=method))
+
+        self._encode_aerial = encode("encode_aerial_with_offset")
+        self._encode_ground = encode("encode_ground_with_offset")
+        self._offset = None
+        if offset is not None:
+
+            def offset_of(
+                variables: Variables, aerial: jax.Array, ground: jax.Array, sharding: NamedSharding
+            ) -> Float[Array, "padded 2"]:
+                offsets = offset(model.apply(variables, aerial, ground, method="offset"))
+                return jax.lax.with_sharding_constraint(offsets, sharding)
+
+            self._offset = jax.jit(offset_of, static_argnames="sharding")
         self._constants: dict[str, float] | None = None
 
-    def __call__(self, variables: Variables, mesh: Mesh) -> dict[str, float]:
-        """`{"<split>/<metric>": value}` on the devices of the mesh.
+    def __call__(self, variables: Variables, mesh: Mesh) -> Evaluated:
+        """Metrics and findings of every split, computed on the devices of the mesh.
+
+        The metrics are those of `retrieval.rank_metrics`, of `retrieval.position.summary` (prefix `centre_`: with
+        every query at the centre of its tile; `fixed_resolution_`: on the authors' projection) and of assisted
+        navigation (`assisted_`), beside sizes, chance and colour. The findings are, for each query of a split,
+        `panorama`, `rank`, the rows `top5` of its best tiles, `offset_px` on the first of them, and the distances
+        `error_m` and `centre_error_m`.
 
         Raises:
-          EvaluationError: embeddings that are not finite.
+          EvaluationError: embeddings or offsets that are not finite.
         """
         baselines = _BASELINES if self._constants is None else {}
         encode_aerial = functools.partial(self._encode_aerial, variables)
@@ -65,9 +109,18 @@ class Evaluation:
         )
         if self._constants is None:
             self._constants = self._measure_constants(
-                {name: self._rank(ground[name], aerial[name], mesh, standardised=True) for name in baselines}
+                {name: self._rank_baseline(ground[name], aerial[name], mesh) for name in baselines}
             )
-        return self._rank(ground["model"], aerial["model"], mesh) | self._constants
+        metrics: dict[str, float] = {}
+        findings: dict[str, np.ndarray] = {}
+        place = None
+        if self._offset is not None:
+            place = self._placing(variables, ground["model"], aerial["model"], mesh)
+        for name, split in self._splits.items():
+            found, single = self._evaluate_split(split, ground["model"], aerial["model"], place, mesh)
+            metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
+            findings |= {f"{name}/{key}": value for key, value in single.items()}
+        return Evaluated(metrics | self._constants, findings)
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """For each split the columns of the epoch table, with what the recall must be compared to."""
@@ -78,10 +131,10 @@ class Evaluation:
         images: EncodedImages,
         names: Sequence[str],
         rows: Int[np.ndarray, "images"],
-        encoders: dict[str, Callable[[jax.Array], jax.Array]],
+        encoders: dict[str, Callable[[jax.Array], Any]],
         mesh: Mesh,
-    ) -> dict[str, Float[Array, "padded dim"]]:
-        """Every encoder's embedding of the images in `rows`, over the devices; rows past len(rows) are padding."""
+    ) -> dict[str, Any]:
+        """Every encoder's results for the images in `rows`, over the devices; rows past len(rows) are padding."""
         batch_size = -(-self._batch_size // mesh.size) * mesh.size
         hosts = jax.process_count()
         # Each host decodes its part of each batch; the last batch is filled up with the first image.
@@ -89,25 +142,78 @@ class Evaluation:
         local = padded.reshape(-1, hosts, batch_size // hosts)[:, jax.process_index()].ravel()
         decoded = image_batches(images, local, batch_size // hosts, self._threads, names=names)
         batches = ({"images": batch} for batch, _ in decoded)
-        collected: dict[str, list[jax.Array]] = {name: [] for name in encoders}
+        collected: dict[str, list[Any]] = {name: [] for name in encoders}
         with DeviceFeed(batches, mesh) as feed:
             for batch in feed:
                 for name, encode in encoders.items():
                     collected[name].append(encode(batch["images"]))
-        rows_over_devices = NamedSharding(mesh, P("data"))
-        return {name: _concatenate(parts, rows_over_devices) for name, parts in collected.items()}
+        return {name: _concatenate(parts, _rows(mesh)) for name, parts in collected.items()}
 
-    def _rank(
-        self, ground: jax.Array, aerial: jax.Array, mesh: Mesh, *, standardised: bool = False
-    ) -> dict[str, float]:
-        """Retrieval metrics of every split from the embeddings of the unions, or features to be standardised first."""
+    def _evaluate_split(
+        self,
+        split: EvaluationSplit,
+        ground: Encoded,
+        aerial: Encoded,
+        place: Callable[[np.ndarray, np.ndarray], np.ndarray] | None,
+        mesh: Mesh,
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Metrics and findings of one split, from what the unions were encoded to."""
+        panoramas, tiles = self._data.panoramas, self._data.tiles
+        queries = _select(ground.embedding, np.searchsorted(self._panoramas, split.panoramas), mesh)
+        gallery = _select(aerial.embedding, np.searchsorted(self._tiles, split.tiles), mesh)
+        sizes = {"num_ground": len(split.panoramas), "num_aerial": len(split.tiles)}
+        ranked = ranks(queries, gallery, split.references, num_aerial=len(split.tiles))
+        _, best = top_k(queries, gallery, min(_SHOWN, len(split.tiles)), **sizes)
+        first = split.tiles[best[:, 0]]
+
+        truth = panoramas.lat[split.panoramas], panoramas.lon[split.panoramas]
+        found = tiles.lat[first], tiles.lon[first]
+        offset_px = np.zeros((len(first), 2))
+        centre_error_m = position.position_errors_m(*truth, *found, offset_px)
+        metrics = fractions(ranked) | _prefixed("centre_", position.summary(centre_error_m))
+        findings = {
+            "panorama": split.panoramas.astype(np.int32),
+            "rank": ranked.positive.astype(np.int32),
+            "top5": split.tiles[best].astype(np.int32),
+            "centre_error_m": centre_error_m.astype(np.float32),
+        }
+        if place is not None:
+            offset_px = place(split.panoramas, first)
+            error_m = position.position_errors_m(*truth, *found, offset_px)
+            fixed_m = position.position_errors_m(*truth, *found, offset_px, _AUTHORS_METRES_PER_PX)
+            metrics |= position.summary(error_m) | _prefixed("fixed_resolution_", position.summary(fixed_m))
+            findings |= {"offset_px": offset_px.astype(np.float32), "error_m": error_m.astype(np.float32)}
+
+        gallery_at = tiles.lat[split.tiles], tiles.lon[split.tiles]
+        assisted = assisted_ranks(queries, gallery, split.references, *truth, *gallery_at, seed=self._seed)
+        offset_px = None if place is None else place(split.panoramas, split.tiles[assisted.top1])
+        metrics |= _prefixed("assisted_", assisted_metrics(assisted, *truth, *gallery_at, offset_px))
+        return metrics, findings
+
+    def _placing(
+        self, variables: Variables, ground: Encoded, aerial: Encoded, mesh: Mesh
+    ) -> Callable[[np.ndarray, np.ndarray], Float[np.ndarray, "queries 2"]]:
+        """A function of panoramas and a tile for each, rows of the data set, that gives their offsets in pixels."""
+
+        def place(
+            panoramas: Int[np.ndarray, "queries"], tiles: Int[np.ndarray, "queries"]
+        ) -> Float[np.ndarray, "queries 2"]:
+            of_tiles = _select(aerial.offset_features, np.searchsorted(self._tiles, tiles), mesh)
+            of_queries = _select(ground.offset_features, np.searchsorted(self._panoramas, panoramas), mesh)
+            # Whole on every device, for each host to read.
+            offset = self._offset(variables, of_tiles, of_queries, sharding=NamedSharding(mesh, P()))
+            return np.asarray(offset, np.float64)[: len(panoramas)] * (geometry.TILE_PX / 2)
+
+        return place
+
+    def _rank_baseline(self, ground: jax.Array, aerial: jax.Array, mesh: Mesh) -> dict[str, float]:
+        """Retrieval metrics of every split from features of the unions, standardised within the split."""
         metrics = {}
         for name, split in self._splits.items():
             queries = _select(ground, np.searchsorted(self._panoramas, split.panoramas), mesh)
             gallery = _select(aerial, np.searchsorted(self._tiles, split.tiles), mesh)
-            if standardised:
-                queries = _standardise(queries, len(split.panoramas), NamedSharding(mesh, P("data")))
-                gallery = _standardise(gallery, len(split.tiles), NamedSharding(mesh, P("data")))
+            queries = _standardise(queries, len(split.panoramas), _rows(mesh))
+            gallery = _standardise(gallery, len(split.tiles), _rows(mesh))
             found = rank_metrics(queries, gallery, split.references, num_aerial=len(split.tiles))
             metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
         return metrics
@@ -146,9 +252,17 @@ def _row(split: str, metrics: dict[str, float]) -> dict[str, str]:
     }
 
 
+def _prefixed(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
+    return {prefix + name: value for name, value in metrics.items()}
+
+
+def _rows(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, P("data"))
+
+
 @functools.partial(jax.jit, static_argnames="sharding")
-def _concatenate(parts: list[jax.Array], sharding: NamedSharding) -> jax.Array:
-    return jax.lax.with_sharding_constraint(jnp.concatenate(parts), sharding)
+def _concatenate(parts: list[Any], sharding: NamedSharding) -> Any:
+    return jax.lax.with_sharding_constraint(jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts), sharding)
 
 
 @functools.partial(jax.jit, static_argnames="sharding")
@@ -164,4 +278,4 @@ def _standardise(features: jax.Array, count: int | jax.Array, sharding: NamedSha
 def _select(embeddings: jax.Array, rows: Int[np.ndarray, "rows"], mesh: Mesh) -> jax.Array:
     """Rows of sharded embeddings, again over the devices, padded to a multiple of them."""
     rows = np.concatenate([rows, np.zeros(-len(rows) % mesh.size, rows.dtype)])
-    return _take(embeddings, rows, NamedSharding(mesh, P("data")))
+    return _take(embeddings, rows, _rows(mesh))

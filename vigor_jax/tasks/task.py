@@ -2,22 +2,41 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jax.sharding import PartitionSpec
 
 # Flax variable collections: {"params": ..., and any mutable collection, e.g. "batch_stats"}.
 Variables = dict[str, Any]
 Batch = dict[str, np.ndarray]
 
 
+# What a task's steps hand on to each other on the devices beside the variables, such as a mining pool: any pytree of
+# arrays.
+Carry = Any
+# Arrays that a step sends back to the task on the host, such as the hardest tiles it found.
+Feedback = dict[str, jax.Array]
+
+
 @dataclasses.dataclass(frozen=True)
 class LossOutput:
-    """What one evaluation of the loss hands back to the step, all of it equal on every device."""
+    """What one evaluation of the loss hands back to the step; all but the carry equal on every device."""
 
     model_state: Variables  # the updated mutable collections, without "params"
-    metrics: dict[str, jax.Array]  # scalars to log
+    metrics: dict[str, jax.Array]  # scalars to log; the same names throughout an epoch
+    carry: Carry = dataclasses.field(default_factory=dict)  # for the next step
+    feedback: Feedback = dataclasses.field(default_factory=dict)  # for `Task.take_feedback`
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation found."""
+
+    metrics: dict[str, float]  # {"<split>/<metric>": value}, every split including the selection split
+    findings: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # of single examples, for the report
 
 
 @runtime_checkable
@@ -29,14 +48,23 @@ class Task(Protocol):
       selection_metric: the key of `evaluate`'s result by which the best checkpoint is kept; higher is better,
         and it never comes from a test split.
       fingerprint: what the data and batch plan were made from; compared when a run resumes.
+      carry_specs: how the leaves of the carry lie on the devices, a `PartitionSpec` tree or a prefix of one: "data"
+        for rows over the devices, nothing for a copy on each.
     """
 
     steps_per_epoch: int
     selection_metric: str
     fingerprint: dict[str, Any]
+    carry_specs: Any
 
     def init(self, key: jax.Array) -> Variables:
         """Fresh variables; float32; the same for the same key. On the host or on one device."""
+        ...
+
+    def init_carry(self, devices: int) -> Carry:
+        """What the first step is handed; traced. Rows over the devices are a multiple of `devices`, whose last ones
+        may be padding: a checkpoint is restored on another number of devices by cutting or zero-padding them.
+        """
         ...
 
     def batches(self, first_step: int) -> Iterator[Batch]:
@@ -47,7 +75,7 @@ class Task(Protocol):
         ...
 
     def loss(
-        self, variables: Variables, batch: dict[str, jax.Array], key: jax.Array, *, axis_name: str
+        self, variables: Variables, batch: dict[str, jax.Array], key: jax.Array, *, carry: Carry, axis_name: str
     ) -> tuple[jax.Array, LossOutput]:
         """The global batch's loss, from inside the mapped step.
 
@@ -55,19 +83,64 @@ class Task(Protocol):
           variables: replicated.
           batch: this device's rows.
           key: folded from the seed and the step; equal on all devices.
+          carry: this device's part of what the step before handed on.
           axis_name: the mapped axis, for collectives. The returned scalar is the loss of the global batch, equal on
             every device.
         """
         ...
 
-    def evaluate(self, variables: Variables, mesh: jax.sharding.Mesh) -> dict[str, float]:
-        """Metrics as `{"<split>/<metric>": value}`, every split including the selection split."""
+    def take_feedback(self, step: int, feedback: Feedback) -> None:
+        """Takes what update `step` (counted from 0) sends back; called in order, right after the step was handed to
+        the devices, so the arrays are still being computed and this must not wait for them.
+        """
+        ...
+
+    def plan_state(self) -> dict[str, np.ndarray]:
+        """What the batches after the last `take_feedback` depend on beside the seed and the step, for the checkpoint;
+        of the same names, shapes and types throughout a run.
+        """
+        ...
+
+    def restore_plan(self, state: dict[str, np.ndarray]) -> None:
+        """Goes on from a `plan_state`; called before `batches`."""
+        ...
+
+    def evaluate(self, variables: Variables, mesh: jax.sharding.Mesh) -> Evaluated:
+        """Metrics of every split, and what was found for single examples; called on every host."""
         ...
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
-        """What the epoch table prints of `evaluate`'s result: for each split (a row) its columns, in printing order."""
+        """What the epoch table prints of an evaluation's metrics: for each split (a row) its columns, in order."""
+        ...
+
+    def report(self, workdir: Path) -> Path | None:
+        """Writes a page about the run that ended in `workdir`, from its summary, metrics and findings.
+
+        Returns:
+          The page; None if there is none.
+        """
         ...
 
     def diagnose(self, metrics: dict[str, float]) -> str | None:
         """A sentence for the log if the averaged training metrics of an interval show a known failure, else None."""
         ...
+
+
+class WithoutCarry:
+    """For tasks whose steps depend on nothing but the variables and whose batches on nothing but the step."""
+
+    carry_specs: Any = PartitionSpec()
+
+    def init_carry(self, devices: int) -> Carry:
+        """Nothing."""
+        return {}
+
+    def take_feedback(self, step: int, feedback: Feedback) -> None:
+        """Nothing comes back."""
+
+    def plan_state(self) -> dict[str, np.ndarray]:
+        """Nothing."""
+        return {}
+
+    def restore_plan(self, state: dict[str, np.ndarray]) -> None:
+        """Nothing is to be restored."""

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from vigor_jax.errors import UserError
@@ -52,7 +53,11 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             directory,
             options=options,
-            item_handlers={"state": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()},
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "plan": ocp.StandardCheckpointHandler(),
+                "record": ocp.JsonCheckpointHandler(),
+            },
         )
 
     def latest(self) -> int | None:
@@ -76,7 +81,15 @@ class Checkpoints:
         with self._reading(step):
             return self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
 
-    def save(self, step: int, state: TrainState, record: dict[str, Any], metrics: dict[str, float] | None) -> None:
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        record: dict[str, Any],
+        metrics: dict[str, float] | None,
+        *,
+        plan: dict[str, np.ndarray] | None = None,
+    ) -> None:
         """Copies the state off the devices, then writes in the background.
 
         Args:
@@ -84,9 +97,13 @@ class Checkpoints:
           state: may be donated as soon as this returns.
           record: JSON-able; says what the state was made with.
           metrics: of the evaluation at this step, if there was one.
+          plan: what the batches depend on (`Task.plan_state`), the same on every host; may be changed as soon as this
+            returns.
         """
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
-        self._manager.save(step, args=items, metrics=metrics)
+        items = {"state": ocp.args.StandardSave(state), "record": ocp.args.JsonSave(record)}
+        if plan:
+            items["plan"] = ocp.args.StandardSave(jax.tree.map(np.array, plan))
+        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
 
     def restore(self, step: int, into: TrainState) -> TrainState:
         """The state of `step`, laid out as `into` says, whatever devices it was written on.
@@ -101,8 +118,25 @@ class Checkpoints:
         with self._reading(step):
             stored = _shapes(self._manager.item_metadata(step)["state"])
         self._require_same_shapes(step, stored, _shapes(into))
+        # Not strict: the carry's rows are padded to a multiple of the devices, so their number may differ.
+        wanted = ocp.args.StandardRestore(into, strict=False)
         with self._reading(step):
-            return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(into)))["state"]
+            return self._manager.restore(step, args=ocp.args.Composite(state=wanted))["state"]
+
+    def plan(self, step: int, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The plan that was stored at `step`.
+
+        Args:
+          step: of a checkpoint.
+          like: a plan of the same names, shapes and types.
+
+        Raises:
+          ResumeError: it cannot be read, or has other shapes.
+        """
+        if not like:
+            return {}
+        with self._reading(step):
+            return self._manager.restore(step, args=ocp.args.Composite(plan=ocp.args.StandardRestore(like)))["plan"]
 
     def wait(self) -> None:
         """Returns when everything saved is on disk; raises what went wrong in the background."""
@@ -147,9 +181,15 @@ class Checkpoints:
 
 
 def _shapes(tree: Any) -> dict[str, str]:
-    """`{"params/aerial/kernel": "float32 [3, 3, 64, 64]"}` of a tree of arrays or of their descriptions."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype} {json.dumps(list(leaf.shape))}"
-        for path, leaf in leaves
-    }
+    """`{"params/aerial/kernel": "float32 [3, 3, 64, 64]"}` of a tree of arrays or of their descriptions.
+
+    Of the carry's arrays with rows these are left out, for they depend on the number of devices.
+    """
+    shapes = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        shape = list(leaf.shape)
+        if name.startswith("carry/") and len(shape) > 1:
+            shape[0] = "rows"
+        shapes[name] = f"{leaf.dtype} {json.dumps(shape)}"
+    return shapes

@@ -12,7 +12,7 @@ from vigor_jax.config import Config, ConfigError
 from vigor_jax.errors import UserError
 from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.tasks.task import Task
-from vigor_jax.train import metric_writer, optimizer, record, state, step, summary
+from vigor_jax.train import findings, metric_writer, optimizer, record, state, step, summary
 from vigor_jax.train.checkpoint import Checkpoints
 from vigor_jax.train.epoch_table import EpochTable
 from vigor_jax.train.interval import IntervalMeter
@@ -123,7 +123,9 @@ class _Run:
             )
         self._metrics = self._checkpoints.metrics(latest)
         into = state.abstract(self._task, self._optimizer, self._config.seed, self._mesh)
-        return self._checkpoints.restore(latest, into)
+        restored = self._checkpoints.restore(latest, into)
+        self._task.restore_plan(self._checkpoints.plan(latest, self._task.plan_state()))
+        return restored
 
     def _show_plan(self, first: int) -> None:
         if not self._is_first_host:
@@ -160,22 +162,24 @@ class _Run:
         with DeviceFeed(self._task.batches(first), self._mesh, AXIS) as feed:
             meter = IntervalMeter(lambda: feed.wait_seconds, first)
             for done, batch in zip(range(first + 1, self._total_steps + 1), feed, strict=False):
-                train_state, metrics, first_nonfinite_step = update(train_state, batch)
+                train_state, metrics, first_nonfinite_step, feedback = update(train_state, batch)
+                self._task.take_feedback(done - 1, feedback)
                 meter.add(metrics, first_nonfinite_step)
                 progress.advance()
                 log.poll()
                 evaluates, saves = self._evaluates_after(done), self._saves_after(done)
                 if saves:
                     meter.finish()
-                if saves or done % config.log_every_steps == 0:
+                if saves or done % config.log_every_steps == 0 or done % self._task.steps_per_epoch == 0:
                     # A checkpoint ends the interval too, so that the intervals of a resumed run are those of an
-                    # unbroken one.
+                    # unbroken one; and so does an epoch, from which on other losses may be logged.
                     log.put(meter.close())
                 if saves:
                     log.flush()  # nothing non-finite is evaluated or saved
                     progress.note("evaluating" if evaluates else "saving")
                     self._metrics = self._evaluate(train_state, done, writer) if evaluates else None
-                    self._checkpoints.save(done, train_state, self._record, self._metrics)
+                    plan = self._task.plan_state()
+                    self._checkpoints.save(done, train_state, self._record, self._metrics, plan=plan)
                     meter.restart()
         log.flush()
 
@@ -187,9 +191,12 @@ class _Run:
         return done % self._config.checkpoint_every_steps == 0 or self._evaluates_after(done)
 
     def _evaluate(self, train_state: TrainState, done: int, writer: MetricWriter | None) -> dict[str, float]:
-        metrics = self._task.evaluate(train_state.variables, self._mesh)
+        evaluated = self._task.evaluate(train_state.variables, self._mesh)
+        metrics = evaluated.metrics
         epoch = -(-done // self._task.steps_per_epoch)
         if writer is not None:
+            if evaluated.findings:
+                findings.write(self._workdir, done, evaluated.findings)
             writer.write(done, {"epoch": epoch, **metrics})
             self._table.add(epoch, self._task.table(metrics))
         return metrics
@@ -237,4 +244,7 @@ class _Run:
         }
         if self._is_first_host:
             logging.info("Summary: %s", summary.write(self._workdir, result))
+            page = self._task.report(self._workdir)
+            if page is not None:
+                logging.info("Report: %s", page)
         return result

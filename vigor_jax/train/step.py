@@ -7,33 +7,36 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from vigor_jax.tasks.task import Task, Variables
+from vigor_jax.tasks.task import Carry, Feedback, Task, Variables
 from vigor_jax.train.mesh import AXIS, pmap
-from vigor_jax.train.state import TrainState, step_key
+from vigor_jax.train.state import TrainState, specs, step_key
 
 Metrics = dict[str, jax.Array]
-Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics, jax.Array]]
+Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics, jax.Array, Feedback]]
 
 
 def make(task: Task, optimizer: optax.GradientTransformation, schedule: optax.Schedule, seed: int, mesh: Mesh) -> Step:
-    """Compiles `(state, batch) -> (new state, metrics, first non-finite step)`; nothing in it waits for the host.
+    """Compiles `(state, batch) -> (new state, metrics, first non-finite step, feedback)`; nothing waits for the host.
 
     The state is donated: the one passed in is gone. The batch is sharded by rows over the mesh and kept. Metrics are
-    float32 scalars on the devices: the task's, and `loss`, `grad_norm` (global L2 norm), `learning_rate`. The last
-    result is `TrainState.first_nonfinite_step`, which the host may read after the state was donated onwards.
+    float32 scalars on the devices: the task's, and `loss`, `grad_norm` (global L2 norm), `learning_rate`. The third
+    result is `TrainState.first_nonfinite_step`, which the host may read after the state was donated onwards, and the
+    last what the task wants to have back on the host. A batch of another structure compiles another program.
     """
 
-    def step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics, jax.Array]:
+    def step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics, jax.Array, Feedback]:
         key = step_key(seed, state.step)
 
-        def loss_of(params: Variables) -> tuple[jax.Array, tuple[Variables, Metrics]]:
-            loss, output = task.loss({"params": params, **state.model_state}, batch, key, axis_name=AXIS)
-            return loss, (output.model_state, output.metrics)
+        def loss_of(params: Variables) -> tuple[jax.Array, tuple[Variables, Metrics, Carry, Feedback]]:
+            variables = {"params": params, **state.model_state}
+            loss, output = task.loss(variables, batch, key, carry=state.carry, axis_name=AXIS)
+            return loss, (output.model_state, output.metrics, output.carry, output.feedback)
 
         # The parameters are replicated and the loss is the global batch's, so the gradient arrives already summed
         # over the devices (see mesh.pmap); reducing it again would scale it by their number. A task that returned
         # its device's share as the loss is refused, for `metrics` below must be provably the same on all devices.
-        (loss, (model_state, metrics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, aux), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        model_state, metrics, carry, feedback = aux
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         grad_norm = optax.tree.norm(gradient)
         done = state.step + 1
@@ -44,13 +47,15 @@ def make(task: Task, optimizer: optax.GradientTransformation, schedule: optax.Sc
             model_state=model_state,
             opt_state=opt_state,
             first_nonfinite_step=jnp.where(broken, done, state.first_nonfinite_step),
+            carry=carry,
         )
         metrics = metrics | {"loss": loss, "grad_norm": grad_norm, "learning_rate": schedule(done - 1)}
         metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
-        return state, metrics, state.first_nonfinite_step
+        return state, metrics, state.first_nonfinite_step, feedback
 
     replicated, rows = PartitionSpec(), PartitionSpec(AXIS)
-    return pmap(step, mesh, (replicated, rows), replicated, donate_argnums=0)
+    state_specs = specs(task)
+    return pmap(step, mesh, (state_specs, rows), (state_specs, replicated, replicated, replicated), donate_argnums=0)
 
 
 def _all_finite(tree) -> jax.Array:

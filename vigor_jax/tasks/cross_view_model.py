@@ -1,0 +1,43 @@
+"""The cross-view model that a config describes."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from vigor_jax.config import ModelConfig
+from vigor_jax.models.cross_view import CrossViewModel
+from vigor_jax.models.offset_cells import CELLS, centre_of_best, expectation
+
+# Letters of table 1 of the VGG paper.
+_VGG_CONFIGURATIONS = {"vgg11": "A", "vgg16": "D"}
+_OFFSET_OUTPUTS = {"none": 0, "regression": 2, "classification": CELLS**2}
+
+
+def cross_view_model(config: ModelConfig, preprocessing: str) -> CrossViewModel:
+    """The module; `preprocessing` is that of the pretrained weights, a name of `models.preprocessing`."""
+    return CrossViewModel(
+        aggregation=config.aggregation,
+        configuration=_VGG_CONFIGURATIONS[config.backbone],
+        width=config.width,
+        num_heads=config.num_heads,
+        channels_per_head=config.channels_per_head or None,
+        descriptor_dim=config.descriptor_dim,
+        dropout=config.dropout,
+        centre_descriptor=config.centre_descriptor,
+        dtype=jnp.dtype(config.dtype),
+        preprocessing=preprocessing,
+        final_pool=config.final_pool,
+        aggregation_std=config.aggregation_std,
+        compass_heads=config.compass_heads,
+        offset_outputs=_OFFSET_OUTPUTS[config.offset_head],
+    )
+
+
+def offset_of(config: ModelConfig) -> Callable[[jax.Array], jax.Array] | None:
+    """How the offset head's outputs [B, outputs] become offsets [B, 2] in halves of a tile; None without a head."""
+    if config.offset_head == "none":
+        return None
+    if config.offset_head == "regression":
+        return lambda outputs: outputs
+    return {"best": centre_of_best, "expectation": expectation}[config.cell_position]

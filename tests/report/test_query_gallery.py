@@ -92,6 +92,13 @@ def test_a_tile_of_another_city_is_told(make_findings, report_data):
     assert all(mark.kind == "predicted" for mark in tile.marks)
 
 
+def test_the_outcome_in_words(make_findings, report_data):
+    found = dataclasses.replace(make_findings("Chicago"), rank=np.ones(24, np.int32))
+    outcome = query_gallery.of_split(found, report_data)[0].queries[0].outcome.replace("\xa0", " ")
+    best = np.argmin(found.error_m)
+    assert outcome.startswith(f"1 tile stands at or above the true one; placed {found.error_m[best]:.1f} m off, ")
+
+
 def test_a_small_gallery_has_fewer_than_five(make_findings, report_data):
     found = make_findings("Chicago")
     found = dataclasses.replace(found, top5=found.top5[:, :2])

@@ -26,6 +26,9 @@ def test_metres(distance, text):
         ("within_25m", "Within 25 m"),
         ("centre_median_m", "Median error, tile centre"),
         ("chance_top5", "Recall@5, chance"),
+        ("navigation_top1", "Navigation: recall@1"),
+        ("navigation_within_5m", "Navigation: within 5 m"),
+        ("navigation_top1_percent", "Navigation: recall@1 %"),
         ("mean_average_precision", "Mean average precision"),
     ],
 )

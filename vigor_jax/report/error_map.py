@@ -10,7 +10,7 @@ from vigor_jax.report.findings import Findings
 from vigor_jax.report.metrics_table import Table
 from vigor_jax.report.plot import Plot
 
-MOST_QUERIES = 3000  # of one map: more points than that hide each other and make the page slow
+MOST_QUERIES = 2000  # of one map: more points than that hide each other and make the page slow
 # At 1 m, 10 m, 100 m, 1 km and evenly between, as the scale is logarithmic: told apart on light and dark grounds, and
 # without seeing red from green.
 COLOURS = ("#2f6fc1", "#2aa198", "#e0a100", "#c2185b")

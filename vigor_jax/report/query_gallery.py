@@ -139,7 +139,8 @@ def _elsewhere(tile: int, panorama: int, data: CrossViewData) -> str:
 
 def _outcome(found: Findings, query: int) -> str:
     rank, centre = int(found.rank[query]), wording.metres(float(found.centre_error_m[query]))
-    place = "True tile found first" if rank == 0 else f"{rank:,} tiles stand at or above the true one"
+    above = "1 tile stands" if rank == 1 else f"{rank:,} tiles stand"
+    place = "True tile found first" if rank == 0 else f"{above} at or above the true one"
     if found.error_m is None:
         return f"{place}; {centre} from the centre of the 1st."
     return f"{place}; placed {wording.metres(float(found.error_m[query]))} off, {centre} by the centre of the 1st."

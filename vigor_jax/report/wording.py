@@ -57,7 +57,9 @@ def metric(name: str) -> str:
         for prefix in prefixes:
             if name.startswith(prefix):
                 return f"{metric(name.removeprefix(prefix))}, {baseline}"
-    return plain(name)
+    # One of these in other circumstances: its name with something before it.
+    rest = re.search(rf"(?<=_)({'|'.join(_METRICS)}|within_\d+m)$", name)
+    return f"{plain(name[: rest.start()])}: {metric(rest[0]).lower()}" if rest else plain(name)
 
 
 def value(metric: str, number: float | int, decimals: int = 1) -> str:

@@ -58,7 +58,10 @@ def start(tmp_path_factory):
             "optimizer.learning_rate": 1e-3,
             "batch.size": 4,
             "batch.augment": True,
-            "epochs": 2,
+            # One epoch on random batches, one on half mined ones, and one with semi-positives and offsets.
+            "epochs": 3,
+            "mining.from_epoch": 2,
+            "loss.hybrid_from_epoch": 3,
             "checkpoint_every_steps": 5,
             "log_every_steps": 1,
             "input_threads": 2,
@@ -91,8 +94,9 @@ def rows(workdir):
 
 
 def final_state(workdir, step):
-    """Everything in the last checkpoint, read by Orbax alone."""
-    return ocp.PyTreeCheckpointer().restore(workdir / "checkpoints" / str(step) / "state")
+    """Everything in the last checkpoint, read by Orbax alone: parameters, mining pool, mined table."""
+    restore = ocp.PyTreeCheckpointer().restore
+    return {item: restore(workdir / "checkpoints" / str(step) / item) for item in ("state", "plan")}
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +124,18 @@ def test_one_command_prepares_trains_evaluates_and_sums_up(unbroken):
     history = rows(workdir)
     assert [row["step"] for row in history if "train/loss" in row] == list(range(1, summary["steps"] + 1))
     evaluations = [row for row in history if "epoch" in row]
-    assert [(row["epoch"], row["step"]) for row in evaluations] == [(1, summary["steps"] // 2), (2, summary["steps"])]
+    an_epoch = summary["steps"] // 3
+    assert [(row["epoch"], row["step"]) for row in evaluations] == [(k, k * an_epoch) for k in (1, 2, 3)]
+    assert [row["step"] for row in history if "train/iou_loss" in row] == list(
+        range(2 * an_epoch + 1, 3 * an_epoch + 1)
+    )
+    assert [row["step"] for row in history if "train/offset_loss" in row] == list(
+        range(2 * an_epoch + 1, 3 * an_epoch + 1)
+    )
+    assert summary["metrics"]["cross_area/median_m"] > 0
+    page = (workdir / "report.html").read_text()
+    assert "cross_area" in page
+    assert f"Report: {workdir / 'report.html'}" in log
     assert {key: value for key, value in evaluations[-1].items() if key not in ("epoch", "step")} == summary["metrics"]
     (events,) = workdir.glob("events.out.tfevents.*")
     assert b"cross_area/top1" in events.read_bytes()
@@ -131,6 +146,7 @@ def test_one_command_prepares_trains_evaluates_and_sums_up(unbroken):
     assert [[cell.strip() for cell in row if cell.strip()][:2] for row in table[2::2]] == [
         ["1", "validation"],
         ["2", "validation"],
+        ["3", "validation"],
     ]
     assert "collapsed" not in log
     assert "Traceback" not in log
@@ -139,7 +155,7 @@ def test_one_command_prepares_trains_evaluates_and_sums_up(unbroken):
 def test_killed_at_any_step_it_ends_with_the_bits_of_the_unbroken_run(start, vigor, unbroken, tmp_path):
     workdir, _, _ = unbroken
     steps = json.loads((workdir / "summary.json").read_text())["steps"]
-    kill_at = random.SystemRandom().randrange(1, steps // 2)
+    kill_at = random.SystemRandom().randrange(1, steps)
     process = start(vigor.root, tmp_path)
     deadline = time.monotonic() + 120
     while not any(row["step"] >= kill_at for row in rows(tmp_path)):
@@ -153,7 +169,9 @@ def test_killed_at_any_step_it_ends_with_the_bits_of_the_unbroken_run(start, vig
 
     assert "Going on from step" in log or kill_at < 12
     ours, theirs = final_state(tmp_path, steps), final_state(workdir, steps)
-    assert int(theirs["step"]) == steps
+    assert int(theirs["state"]["step"]) == int(theirs["plan"]["recorded"]) == steps
+    assert (theirs["plan"]["base"] >= 0).any()
+    assert np.asarray(theirs["state"]["carry"]["pool"]["embeddings"]).any()
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     histories = [[{k: v for k, v in row.items() if k not in MEASURED} for row in rows(w)] for w in (workdir, tmp_path)]
     assert histories[0] == histories[1], f"killed after step {kill_at}"

@@ -15,6 +15,7 @@ from vigor_jax.input.sampling import BatchPlan
 from vigor_jax.losses import soft_margin_triplet
 from vigor_jax.models import CrossViewModel
 from vigor_jax.tasks import cross_view, cross_view_model
+from vigor_jax.tasks.hard_negatives import LAG
 from vigor_jax.train import loop
 from vigor_jax.train import mesh as meshes
 from vigor_jax.train import state as states
@@ -83,6 +84,122 @@ def test_a_step_on_devices_is_the_step_on_one(trained, devices):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.model_state, model_state)
     assert 0 < metrics["aerial_spread"] <= 1
     assert 0 < metrics["ground_spread"] <= 1
+
+
+HYBRID = {
+    "loss.alpha": 3.0,
+    "loss.iou_weight": 0.1,
+    "loss.offset_weight": 0.01,
+    "loss.uncovering_semi_positives": "drop",
+    "model.offset_head": "regression",
+    "mining.enabled": True,
+    "mining.hardest": 6,
+}
+
+
+@pytest.fixture(scope="module")
+def hybrid(town_config):
+    """A task in its hybrid phase, its fresh state, a batch, and what the losses and embeddings are without mapping."""
+    task = tasks.create(town_config(**HYBRID))
+    state = jax.device_get(states.create(task, OPTIMIZER, 0, meshes.data_mesh(jax.devices()[:1])))
+    model = CrossViewModel(
+        aggregation="safa",
+        configuration="A",
+        width=0.05,
+        num_heads=2,
+        centre_descriptor=True,
+        final_pool=False,
+        offset_outputs=2,
+    )
+    (batch,) = first_batches(task, 0, 1)
+
+    def plain(params):
+        images = (batch[name] for name in ("aerial", "ground", "semi_positive"))
+        pairs, _ = model.apply(state.variables | {"params": params}, *images, train=True, mutable=["batch_stats"])
+        triplet = soft_margin_triplet(pairs.aerial, pairs.ground, 3.0)
+        counts = batch["semi_positive_counts"]
+        ratio = jnp.sum(pairs.ground * pairs.semi_positive, axis=1) / jnp.sum(pairs.ground * pairs.aerial, axis=1)
+        iou = jnp.sum(counts * (ratio - batch["iou_ratio"]) ** 2) / counts.sum()
+        offset = jnp.mean(jnp.sum((pairs.offset - batch["offset"]) ** 2, axis=1))
+        losses = {"triplet_loss": triplet, "iou_loss": iou, "offset_loss": offset}
+        return triplet + 0.1 * iou + 0.01 * offset, (losses, pairs)
+
+    plain = jax.jit(jax.value_and_grad(plain, has_aux=True), compiler_options=QUICK)
+    return task, state, batch, jax.device_get(plain(state.params))
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_hybrid_step_on_devices_is_the_step_on_one(hybrid, town, devices):
+    task, before, batch, ((loss, (losses, pairs)), gradient) = hybrid
+    mesh = meshes.data_mesh(jax.devices()[:devices])
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    state = states.create(task, OPTIMIZER, 0, mesh)
+    on_devices = jax.device_put(batch, rows)
+    step = steps.make(task, OPTIMIZER, lambda step: 1.0, 0, mesh).lower(state, on_devices).compile(QUICK)
+    state, metrics, _, feedback = step(state, on_devices)
+
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
+    for name, value in losses.items():
+        assert value > 0
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4)
+    taken = jax.tree.map(lambda old, new: old - np.asarray(new), before.params, state.params)
+    # The ratio of two small similarities makes large gradients, whose small elements are differences of large ones.
+    for found, expected in zip(jax.tree.leaves(taken), jax.tree.leaves(gradient), strict=True):
+        assert np.linalg.norm(found - expected) < 1e-4 * np.linalg.norm(expected)
+
+    # The pool: every positive, and those semi-positives that are some training panorama's positive.
+    covered = set(town.data.panoramas.references[town.splits.train, 0].tolist())
+    stored = {}
+    for slot, tile in enumerate(batch["references"][:, 0]):
+        stored[int(tile)] = pairs.aerial[slot]
+        second = int(batch["semi_positive_tile"][slot])
+        if second in covered:
+            stored[second] = pairs.semi_positive[slot]
+    pool = state.carry["pool"]
+    assert len({str(shard.index) for shard in pool.embeddings.addressable_shards}) == devices
+    held = {int(tile): pool.embeddings[slot] for slot, tile in enumerate(pool.tile) if tile >= 0}
+    assert list(held) == list(stored)  # in the order of the batch
+    assert 8 < len(held) < 16
+    for tile, embedding in stored.items():
+        np.testing.assert_allclose(held[tile], embedding, atol=1e-5)
+
+    np.testing.assert_array_equal(feedback["examples"], batch["example"])
+    hardest = np.asarray(feedback["hardest"])
+    assert hardest.shape == (8, 6)
+    for slot, references in enumerate(batch["references"]):
+        negatives = {tile: float(embedding @ pairs.ground[slot]) for tile, embedding in stored.items()}
+        negatives = {tile: score for tile, score in negatives.items() if tile not in references}
+        expected = sorted(negatives.values(), reverse=True)[:6]
+        assert not set(hardest[slot]) & set(references.tolist())
+        np.testing.assert_allclose([negatives[int(tile)] for tile in hardest[slot]], expected, atol=1e-5)
+
+
+def test_the_phases_of_a_run(town_config):
+    """Random batches of pairs, then half mined ones, then semi-positives: from the epochs that the config names."""
+    changes = {"loss.hybrid_from_epoch": 6, "batch.size": 4, "mining.from_epoch": 2}
+    task, random = tasks.create(town_config(**HYBRID, **changes)), tasks.create(town_config(**{"batch.size": 4}))
+    an_epoch, rng = task.steps_per_epoch, np.random.default_rng(0)
+    positives = task._data.panoramas.references[task._train, 0]
+    batches, plain = task.batches(0), random.batches(0)
+    hardest, semi_positives, mined = [], [], []
+    for t in range(5 * an_epoch + 2):
+        batch, scheduled = next(batches), next(plain)
+        examples = batch["example"].tolist()
+        count = 4 if t < an_epoch else 2
+        assert examples[:count] == scheduled["example"].tolist()[:count]
+        semi_positives.append("semi_positive" in batch)
+        if t >= an_epoch:
+            visible = [found for found in hardest[: t - LAG + 1] if examples[0] in found]
+            if visible:  # the first partner's tiles are tried first
+                mined.append(positives[examples[2]] in visible[-1][examples[0]])
+        found = rng.permuted(np.tile(np.unique(positives), (4, 1)), axis=1)[:, :6].astype(np.int32)
+        hardest.append(dict(zip(examples, found, strict=True)))
+        task.take_feedback(t, {"examples": jnp.asarray(batch["example"]), "hardest": jnp.asarray(found)})
+    batches.close()
+    plain.close()
+    assert semi_positives == [False] * (5 * an_epoch) + [True] * 2
+    assert len(mined) > an_epoch
+    assert np.mean(mined) > 0.9  # a tile whose panoramas all overlap the batch is passed over
 
 
 def test_batches_hold_the_rows_of_the_plan_from_any_step_on(town, town_config):

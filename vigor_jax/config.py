@@ -138,6 +138,8 @@ class Config:
     batch: BatchConfig
     evaluate_every_epochs: int = 1
     eval_batch_size: int = 64
+    # Retrieve by the mean similarity over the eight symmetries of a tile: eight times the work and the memory.
+    eval_symmetries: bool = False
     log_every_steps: int = 50
     checkpoint_every_steps: int = 1000
     checkpoints_to_keep: int = 3  # newest; the best by the task's selection metric is kept beside them
@@ -261,6 +263,15 @@ def _check_values(config: Config) -> None:
             key,
             f"the spatial-aware aggregation needs more than one position of {stride} x {stride} pixels; enlarge the "
             "images or set config.model.final_pool=False",
+        )
+    for key, wanted in (("batch.augment", config.batch.augment), ("eval_symmetries", config.eval_symmetries)):
+        require(
+            not wanted
+            or (config.data.aerial_size[0] == config.data.aerial_size[1] and config.data.ground_size[1] % 4 == 0),
+            key,
+            "turns tiles and rolls panoramas by quarters of their width, so config.data.aerial_size must be "
+            f"square, not {config.data.aerial_size}, and the width in config.data.ground_size a multiple of 4, not "
+            f"{config.data.ground_size[1]}",
         )
     require(
         not config.model.pretrained or config.model.backbone == "vgg16",

@@ -5,6 +5,7 @@ import pytest
 
 from vigor_jax import tasks
 from vigor_jax.datasets.image_codec import decode
+from vigor_jax.input import augmentation
 from vigor_jax.models import CrossViewModel
 from vigor_jax.retrieval import assisted_navigation
 from vigor_jax.retrieval.errors import EvaluationError
@@ -162,6 +163,28 @@ def test_parameters_that_are_not_finite_stop_the_evaluation(variables, evaluate)
     broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), variables)
     with pytest.raises(EvaluationError, match="embeddings are not finite"):
         evaluate(broken)
+
+
+def test_with_symmetries_the_similarity_is_the_mean_over_jointly_turned_images(town, town_config, variables):
+    task = tasks.create(town_config(**{"eval_symmetries": True}))
+    evaluated = task.evaluate(variables, meshes.data_mesh(jax.devices()[:2]))
+    model = CrossViewModel(
+        aggregation="safa", configuration="A", width=0.05, num_heads=2, centre_descriptor=True, final_pool=False
+    )
+    split = town.splits.evaluations["validation"]
+    encode = {
+        view: jax.jit(lambda images, view=view: model.apply(variables, images, method=f"encode_{view}"))
+        for view in ("aerial", "ground")
+    }
+    similarity = 0
+    for turned in (augmentation.Augmentation(turns, mirror) for mirror in (False, True) for turns in range(4)):
+        tiles = np.stack([turned.tile(image(town.data.aerial, row)) for row in split.tiles])
+        panoramas = np.stack([turned.panorama(image(town.data.ground, row)) for row in split.panoramas])
+        embedded = [np.asarray(encode[view](x), np.float64) for view, x in (("ground", panoramas), ("aerial", tiles))]
+        similarity = similarity + embedded[0] @ embedded[1].T
+    positive = similarity[np.arange(len(split.panoramas)), split.references[:, 0]]
+    ranks = (similarity >= positive[:, None]).sum(axis=1) - 1
+    np.testing.assert_array_equal(evaluated.findings["validation/rank"], ranks)
 
 
 def great_circle_m(a, b):

@@ -90,6 +90,7 @@ class CrossView(WithoutCarry):
             batch_size=config.eval_batch_size,
             threads=config.input_threads,
             offset=offset_of(config.model),
+            symmetries=config.eval_symmetries,
             seed=config.seed,
         )
 

@@ -18,6 +18,7 @@ from vigor_jax.input.batches import image_batches
 from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.models import CrossViewModel
 from vigor_jax.models.cross_view import Encoded
+from vigor_jax.models.symmetric_descriptor import panorama_symmetries, side_by_side, tile_symmetries
 from vigor_jax.retrieval import position, rank_metrics
 from vigor_jax.retrieval.assisted_navigation import assisted_metrics, assisted_ranks
 from vigor_jax.retrieval.colour_baseline import colour_histogram, mean_colour, standardise
@@ -48,6 +49,7 @@ class Evaluation:
         batch_size: int,
         threads: int,
         offset: Callable[[jax.Array], jax.Array] | None,
+        symmetries: bool,
         seed: int,
     ):
         """Finds what is to be embedded.
@@ -59,6 +61,7 @@ class Evaluation:
           batch_size: images embedded at a time, over all devices.
           threads: that read and decode.
           offset: how the offset head's outputs become offsets in halves of a tile; None if there is no head.
+          symmetries: retrieve by the mean similarity over the eight symmetries of a tile.
           seed: of the noise of assisted navigation.
         """
         self._data = data
@@ -66,6 +69,7 @@ class Evaluation:
         self._batch_size = batch_size
         self._threads = threads
         self._seed = seed
+        self._symmetries = symmetries
         self._tiles = np.unique(np.concatenate([split.tiles for split in splits.values()]))
         self._panoramas = np.unique(np.concatenate([split.panoramas for split in splits.values()]))
 
@@ -101,6 +105,9 @@ class Evaluation:
         baselines = _BASELINES if self._constants is None else {}
         encode_aerial = functools.partial(self._encode_aerial, variables)
         encode_ground = functools.partial(self._encode_ground, variables)
+        if self._symmetries:
+            encode_aerial = _symmetric(encode_aerial, tile_symmetries)
+            encode_ground = _symmetric(encode_ground, panorama_symmetries)
         aerial = self._embed(
             self._data.aerial, self._data.tiles.names, self._tiles, {"model": encode_aerial, **baselines}, mesh
         )
@@ -250,6 +257,18 @@ def _row(split: str, metrics: dict[str, float]) -> dict[str, str]:
         "colour@1": colour("top1"),
         "colour@5": colour("top5"),
     }
+
+
+def _symmetric(
+    encode: Callable[[jax.Array], Encoded], symmetries: Callable[[jax.Array], list[jax.Array]]
+) -> Callable[[jax.Array], Encoded]:
+    """Searches by all symmetries of an image, and places it by the image as it is, which comes first."""
+
+    def encode_all(images: jax.Array) -> Encoded:
+        encoded = [encode(turned) for turned in symmetries(images)]
+        return Encoded(side_by_side([each.embedding for each in encoded]), encoded[0].offset_features)
+
+    return encode_all
 
 
 def _prefixed(prefix: str, metrics: dict[str, float]) -> dict[str, float]:

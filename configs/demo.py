@@ -5,18 +5,28 @@
 
 Data: six training cities and two unseen ones, rendered at the first start (1,928 tiles, some 2,800 panoramas).
 Hardware: two CPU cores. Time and what to expect: docs/results.md.
+
+Variants are the methods of configs/same_area.py, e.g. `--config=configs/demo.py:safa`, at the same number of steps;
+`hybrid` is the default. `benchmarks/methods.py` compares them.
 """
 
 import ml_collections
 
+from configs.same_area import METHODS
+
+VARIANTS = METHODS
+
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    if variant:
-        raise ValueError(f"this config has no variants, so no {variant!r}.")
+    if variant and variant not in METHODS:
+        raise ValueError(f"there is no variant {variant!r} of this config. Variants: {', '.join(METHODS)}.")
     from vigor_jax.datasets.rendered_city.city import TEST_CITIES, TRAIN_CITIES
 
+    method = variant or "hybrid"
+    hybrid = method.startswith("hybrid")
+
     config = ml_collections.ConfigDict()
-    config.name = "demo"
+    config.name = "-".join(["demo", *filter(None, [variant])])
     config.task = "cross_view"
     config.seed = 0
     config.epochs = 42
@@ -41,10 +51,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.rendered_city.test_tiles_per_side = 14
 
     config.model = ml_collections.ConfigDict()
-    config.model.aggregation = "safa"
+    config.model.aggregation = "fully_connected" if method == "siamese_vgg" else "safa"
     config.model.backbone = "vgg11"  # the VGG that its paper could train from random weights
     config.model.width = 0.125  # more steps of a narrow network learn more in four minutes than fewer of a wide one
     config.model.num_heads = 8
+    config.model.descriptor_dim = 512  # of siamese_vgg: as many as SAFA's 8 x 64
+    config.model.dropout = 0.0  # the network is too small to be thinned
+    config.model.offset_head = {"hybrid": "regression", "hybrid_classification": "classification"}.get(method, "none")
+    config.model.cell_position = "expectation"  # the network is unsure among neighbouring cells
     config.model.final_pool = False  # 4 x 4 and 4 x 8 positions; with the pool a quarter of that
     config.model.compass_heads = True
     config.model.aggregation_std = 0.02  # small beside the compass heads' start
@@ -54,6 +68,17 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.loss = ml_collections.ConfigDict()
     config.loss.alpha = 5.0  # centred descriptors spread wider, so the margin is softer than the paper's 10
+    # As in same_area.py.
+    config.loss.iou_weight = 0.1 if hybrid else 0.0
+    config.loss.offset_weight = 0.01 if hybrid else 0.0
+    config.loss.hybrid_from_epoch = 29 if hybrid else 1  # after two thirds of the run, as the authors' 30 of 45
+
+    config.mining = ml_collections.ConfigDict()
+    config.mining.enabled = hybrid or method == "safa_mining"
+    config.mining.capacity = 40_000
+    # Of the at most 256 tiles of a batch's city, where VIGOR has 100 of some 13,000.
+    config.mining.hardest = 20
+    config.mining.from_epoch = 7  # before that the hardest tiles are still those of random towers
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.learning_rate = 2e-3

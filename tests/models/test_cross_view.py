@@ -138,9 +138,9 @@ def test_loss_gradient_and_statistics_on_devices_are_those_of_one(name):
         assert difference < 1e-3 * length, (path, difference / length)
 
 
-@pytest.mark.parametrize("outputs", [2, 100])
-def test_semi_positives_share_the_aerial_tower_and_the_head_reads_the_descriptors(outputs):
-    model, variables = _init("safa_unpooled", offset_outputs=outputs)
+@pytest.mark.parametrize(("centred", "outputs"), [(True, 2), (False, 100)])
+def test_semi_positives_share_the_aerial_tower_and_the_head_reads_the_descriptors(centred, outputs):
+    model, variables = _init("safa_unpooled", offset_outputs=outputs, centre_descriptor=centred)
     aerial, ground = _images(4)
     tiles = {"aerial": aerial[:2], "semi_positive": aerial[2:]}
 
@@ -154,15 +154,18 @@ def test_semi_positives_share_the_aerial_tower_and_the_head_reads_the_descriptor
         return pairs, state, described
 
     pairs, state, described = jax.device_get(run())
-    # Centred by the mean of all tiles of the batch, the semi-positive ones too.
-    unit = np.concatenate([described["aerial"], described["semi_positive"]])
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    np.testing.assert_allclose(state["batch_stats"]["aerial_centring"]["mean"], unit.mean(axis=0), atol=1e-6)
-    centred = unit - unit.mean(axis=0)
-    expected = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    expected = np.concatenate([described["aerial"], described["semi_positive"]])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    if centred:
+        # By the mean of all tiles of the batch, the semi-positive ones too.
+        mean = expected.mean(axis=0)
+        np.testing.assert_allclose(state["batch_stats"]["aerial_centring"]["mean"], mean, atol=1e-6)
+        expected -= mean
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(np.concatenate([pairs.aerial, pairs.semi_positive]), expected, atol=1e-5)
     head = {"params": variables["params"]["offset_head"]}
-    offset = OffsetHead(outputs).apply(head, described["aerial"], described["ground"])
+    read = (pairs.aerial * 8, pairs.ground * 8) if centred else (described["aerial"], described["ground"])
+    offset = OffsetHead(outputs).apply(head, *read)
     assert offset.shape == (2, outputs)
     np.testing.assert_allclose(pairs.offset, offset, rtol=1e-5, atol=1e-6 * float(abs(offset).max()))
 

@@ -38,7 +38,7 @@ class CrossViewModel(nn.Module):
     """SAFA or Siamese-VGG on two VGG-16 towers that share no weights (VIGOR, CVPR 2021).
 
     Images are uint8 RGB [B, H, W, 3] of any size; each view keeps the size it was initialised with under "safa".
-    The way of an image is `describe_*` (tower and aggregation -> [B, D], what the offset head reads) and then
+    The way of an image is `describe_*` (tower and aggregation -> [B, D]) and then
     `embed_*` (centring, unit norm); `encode_*` is both. `encode_*_with_offset` adds the image's part in the offset
     head, so that `offset` places a panorama on whatever tiles were found for it without seeing the images again. All
     of them return float32.
@@ -122,24 +122,33 @@ class CrossViewModel(nn.Module):
         aerial_descriptor = self.describe_aerial(tiles, train=train)
         ground_descriptor = self.describe_ground(ground, train=train)
         embedded = self.embed_aerial(aerial_descriptor, train=train, axis_name=axis_name)
+        ground_embedded = self.embed_ground(ground_descriptor, train=train, axis_name=axis_name)
+        offset = None
+        if self.offset_outputs:
+            aerial_input = self._offset_input(aerial_descriptor[:count], embedded[:count])
+            offset = self.offset_head(aerial_input, self._offset_input(ground_descriptor, ground_embedded))
         return Pairs(
             aerial=embedded[:count],
-            ground=self.embed_ground(ground_descriptor, train=train, axis_name=axis_name),
+            ground=ground_embedded,
             semi_positive=None if semi_positive is None else embedded[count:],
-            offset=self.offset_head(aerial_descriptor[:count], ground_descriptor) if self.offset_outputs else None,
+            offset=offset,
         )
 
     def encode_aerial_with_offset(self, images: UInt8[Array | np.ndarray, "batch height width 3"]) -> Encoded:
         """Of aerial tiles, for evaluation."""
         descriptor = self.describe_aerial(images)
-        hidden = self.offset_head.aerial_part(descriptor) if self.offset_outputs else descriptor[:, :0]
-        return Encoded(self.embed_aerial(descriptor), hidden)
+        embedding = self.embed_aerial(descriptor)
+        if not self.offset_outputs:
+            return Encoded(embedding, descriptor[:, :0])
+        return Encoded(embedding, self.offset_head.aerial_part(self._offset_input(descriptor, embedding)))
 
     def encode_ground_with_offset(self, images: UInt8[Array | np.ndarray, "batch height width 3"]) -> Encoded:
         """Of street panoramas, for evaluation."""
         descriptor = self.describe_ground(images)
-        hidden = self.offset_head.ground_part(descriptor) if self.offset_outputs else descriptor[:, :0]
-        return Encoded(self.embed_ground(descriptor), hidden)
+        embedding = self.embed_ground(descriptor)
+        if not self.offset_outputs:
+            return Encoded(embedding, descriptor[:, :0])
+        return Encoded(embedding, self.offset_head.ground_part(self._offset_input(descriptor, embedding)))
 
     def offset(
         self, aerial: Float[Array | np.ndarray, "batch hidden"], ground: Float[Array | np.ndarray, "batch hidden"]
@@ -201,6 +210,16 @@ class CrossViewModel(nn.Module):
         if self.centre_descriptor:
             descriptor = self.ground_centring(unit_norm(descriptor), train=train, axis_name=axis_name)
         return unit_norm(descriptor)
+
+    def _offset_input(
+        self, descriptor: Float[Array, "batch dim"], embedding: Float[Array, "batch dim"]
+    ) -> Float[Array, "batch dim"]:
+        """What the offset head reads of an image: the descriptor, as published.
+
+        Where descriptors are centred because those of random towers are nearly all alike (a thousandth of their
+        length apart, and that length some thousands), it is what centring leaves of them, in numbers of the order of 1.
+        """
+        return embedding * embedding.shape[-1] ** 0.5 if self.centre_descriptor else descriptor
 
     def _pooled(self, features: Float[Array, "batch rows columns channels"]) -> Float[Array, "batch h w channels"]:
         return max_pool_2x2(features) if self.final_pool else features

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 class OffsetHead(nn.Module):
     """Two-layer perceptron on both descriptors side by side (VIGOR, section 4.3; models.py).
 
-    [B, D] and [B, D] -> [B, outputs] float32. The descriptors come before centring and L2 normalisation.
+    [B, D] and [B, D] -> [B, outputs] float32. The authors' descriptors come before L2 normalisation.
 
     The first layer is linear in each descriptor, so it is kept in two parts, one a view: an image's part is computed
     once, and any panorama is then placed on any tile by `outputs_of` two vectors of `hidden` numbers.

@@ -46,7 +46,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.validation_fraction = 0.05  # some 110 queries of six cities
 
     config.rendered_city = ml_collections.ConfigDict()
-    config.rendered_city.seed = 0
+    # The sizes and rates below were chosen with the worlds of seeds 0 and 1 in view, this one was first seen when they
+    # were settled.
+    config.rendered_city.seed = 7
     config.rendered_city.train_tiles_per_side = 16
     config.rendered_city.test_tiles_per_side = 14
 
@@ -91,8 +93,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.batch.one_city = True  # otherwise the loss falls by telling cities apart
     config.batch.augment = True
 
-    config.evaluate_every_epochs = 7
+    config.evaluate_every_epochs = 14
     config.eval_batch_size = 64
+    config.eval_symmetries = True  # images this small leave much to chance, and the eight views' errors partly cancel
     config.log_every_steps = 40
     config.checkpoint_every_steps = 500
     config.checkpoints_to_keep = 2

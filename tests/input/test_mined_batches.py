@@ -83,10 +83,9 @@ class Always(BatchPlan):
     def __call__(self, step: int) -> np.ndarray:
         return self._batch
 
-    def mined(self, references: np.ndarray, steps: int) -> list[list[int]]:
-        plan = MinedBatchPlan(
-            self, references, references[:, 0], np.zeros(len(references), int), table=self, seed=0, first_step=0
-        )
+    def mined(self, references: np.ndarray, steps: int, city: list[int] | None = None) -> list[list[int]]:
+        city = np.array(city or [0] * len(references))
+        plan = MinedBatchPlan(self, references, references[:, 0], city, table=self, seed=0, first_step=0)
         return [plan(step).tolist() for step in range(steps)]
 
 
@@ -126,6 +125,9 @@ def test_places_that_are_left_are_filled_from_the_batch_and_then_at_random():
     assert {tuple(batch) for batch in batches} == {(0, 1, 6, 3)}
     batches = Always({0: [24], 1: []}, batch=[0, 1, 4, 4]).mined(references, 200)
     assert {tuple(batch) for batch in batches} == {(0, 1, 6, last) for last in (2, 3, 5, 7, 8)}
+    # Of the cities of 0 and 1 alone: that is 5 or 7.
+    batches = Always({0: [24], 1: []}, batch=[0, 1, 4, 4]).mined(references, 60, city=[0, 0, 1, 1, 0, 0, 0, 0, 2])
+    assert {tuple(batch) for batch in batches} == {(0, 1, 6, last) for last in (5, 7)}
 
 
 def test_a_batch_that_the_mined_one_stands_in_the_way_of_is_left_as_it_was():

@@ -1,7 +1,9 @@
 """Evaluation of a cross-view model: embed every tile and panorama once, rank each split exactly, place the queries."""
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -31,6 +33,17 @@ _BASELINES = {"mean_colour": jax.jit(mean_colour), "colour_histogram": jax.jit(c
 _SHOWN = 5  # tiles a query that the report shows
 # Of a zoom-20 pixel in every city, as VIGOR's authors have it; beside the true one for comparison.
 _AUTHORS_METRES_PER_PX = 0.114
+# Of panoramas and a tile for each, rows of the data set, to their offsets [queries, 2] in pixels.
+Placing = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Encodings:
+    """What a model makes of the images of all splits, rows over the devices; the last ones are padding."""
+
+    aerial: Encoded
+    ground: Encoded
+    place: Placing | None  # None without an offset head
 
 
 class Evaluation:
@@ -103,35 +116,80 @@ class Evaluation:
           EvaluationError: embeddings or offsets that are not finite.
         """
         baselines = _BASELINES if self._constants is None else {}
+        aerial, ground = self._encode(variables, self._tiles, self._panoramas, mesh, baselines)
+        if self._constants is None:
+            self._constants = self._measure_constants(
+                {name: self._rank_baseline(ground[name], aerial[name], mesh) for name in baselines}
+            )
+        encodings = self._encodings(variables, aerial["model"], ground["model"], mesh)
+        evaluated = self.evaluate(encodings.ground.embedding, encodings.aerial.embedding, encodings.place, mesh)
+        return Evaluated(evaluated.metrics | self._constants, evaluated.findings)
+
+    def encode(self, variables: Variables, mesh: Mesh) -> Encodings:
+        """Every tile and panorama of the splits, for `evaluate`."""
+        aerial, ground = self._encode(variables, self._tiles, self._panoramas, mesh)
+        return self._encodings(variables, aerial["model"], ground["model"], mesh)
+
+    def embed(
+        self, variables: Variables, tiles: Int[np.ndarray, "tiles"], panoramas: Int[np.ndarray, "panoramas"], mesh: Mesh
+    ) -> tuple[Float[Array, "padded_tiles dim"], Float[Array, "padded_panoramas dim"]]:
+        """Embeddings of any images, rows of the data set: (of tiles, of panoramas), over the devices and padded."""
+        aerial, ground = self._encode(variables, tiles, panoramas, mesh)
+        return aerial["model"].embedding, ground["model"].embedding
+
+    def evaluate(
+        self,
+        ground: Float[Array, "padded_panoramas dim"],
+        aerial: Float[Array, "padded_tiles dim"],
+        place: Placing | None,
+        mesh: Mesh,
+    ) -> Evaluated:
+        """Metrics and findings of every split by given embeddings, without the constants that stand beside them.
+
+        Args:
+          ground: of the panoramas, row by row as in `encode`'s result; its own or made of them, of any dimension.
+          aerial: of the tiles.
+          place: of `encode`'s result.
+          mesh: whose devices hold the embeddings.
+
+        Raises:
+          EvaluationError: embeddings or offsets that are not finite.
+        """
+        metrics: dict[str, float] = {}
+        findings: dict[str, np.ndarray] = {}
+        for name, split in self._splits.items():
+            found, single = self._evaluate_split(split, ground, aerial, place, mesh)
+            metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
+            findings |= {f"{name}/{key}": value for key, value in single.items()}
+        return Evaluated(metrics, findings)
+
+    def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
+        """For each split the columns of the epoch table, with what the recall must be compared to."""
+        return {split: _row(split, metrics) for split in self._splits}
+
+    def _encode(
+        self,
+        variables: Variables,
+        tiles: Int[np.ndarray, "tiles"],
+        panoramas: Int[np.ndarray, "panoramas"],
+        mesh: Mesh,
+        others: Mapping[str, Callable[[jax.Array], Any]] = MappingProxyType({}),
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of tiles and of panoramas, rows of the data set: what "model" and each of the others makes of them."""
         encode_aerial = functools.partial(self._encode_aerial, variables)
         encode_ground = functools.partial(self._encode_ground, variables)
         if self._symmetries:
             encode_aerial = _symmetric(encode_aerial, tile_symmetries)
             encode_ground = _symmetric(encode_ground, panorama_symmetries)
-        aerial = self._embed(
-            self._data.aerial, self._data.tiles.names, self._tiles, {"model": encode_aerial, **baselines}, mesh
+        aerial, ground = {"model": encode_aerial, **others}, {"model": encode_ground, **others}
+        return (
+            self._embed(self._data.aerial, self._data.tiles.names, tiles, aerial, mesh),
+            self._embed(self._data.ground, self._data.panoramas.names, panoramas, ground, mesh),
         )
-        ground = self._embed(
-            self._data.ground, self._data.panoramas.names, self._panoramas, {"model": encode_ground, **baselines}, mesh
-        )
-        if self._constants is None:
-            self._constants = self._measure_constants(
-                {name: self._rank_baseline(ground[name], aerial[name], mesh) for name in baselines}
-            )
-        metrics: dict[str, float] = {}
-        findings: dict[str, np.ndarray] = {}
-        place = None
-        if self._offset is not None:
-            place = self._placing(variables, ground["model"], aerial["model"], mesh)
-        for name, split in self._splits.items():
-            found, single = self._evaluate_split(split, ground["model"], aerial["model"], place, mesh)
-            metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
-            findings |= {f"{name}/{key}": value for key, value in single.items()}
-        return Evaluated(metrics | self._constants, findings)
 
-    def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
-        """For each split the columns of the epoch table, with what the recall must be compared to."""
-        return {split: _row(split, metrics) for split in self._splits}
+    def _encodings(self, variables: Variables, aerial: Encoded, ground: Encoded, mesh: Mesh) -> Encodings:
+        place = None if self._offset is None else self._placing(variables, ground, aerial, mesh)
+        return Encodings(aerial, ground, place)
 
     def _embed(
         self,
@@ -159,15 +217,15 @@ class Evaluation:
     def _evaluate_split(
         self,
         split: EvaluationSplit,
-        ground: Encoded,
-        aerial: Encoded,
-        place: Callable[[np.ndarray, np.ndarray], np.ndarray] | None,
+        ground: Float[Array, "padded_panoramas dim"],
+        aerial: Float[Array, "padded_tiles dim"],
+        place: Placing | None,
         mesh: Mesh,
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Metrics and findings of one split, from what the unions were encoded to."""
+        """Metrics and findings of one split, from the embeddings of the unions."""
         panoramas, tiles = self._data.panoramas, self._data.tiles
-        queries = _select(ground.embedding, np.searchsorted(self._panoramas, split.panoramas), mesh)
-        gallery = _select(aerial.embedding, np.searchsorted(self._tiles, split.tiles), mesh)
+        queries = _select(ground, np.searchsorted(self._panoramas, split.panoramas), mesh)
+        gallery = _select(aerial, np.searchsorted(self._tiles, split.tiles), mesh)
         sizes = {"num_ground": len(split.panoramas), "num_aerial": len(split.tiles)}
         ranked = ranks(queries, gallery, split.references, num_aerial=len(split.tiles))
         _, best = top_k(queries, gallery, min(_SHOWN, len(split.tiles)), **sizes)
@@ -197,10 +255,7 @@ class Evaluation:
         metrics |= _prefixed("assisted_", assisted_metrics(assisted, *truth, *gallery_at, offset_px))
         return metrics, findings
 
-    def _placing(
-        self, variables: Variables, ground: Encoded, aerial: Encoded, mesh: Mesh
-    ) -> Callable[[np.ndarray, np.ndarray], Float[np.ndarray, "queries 2"]]:
-        """A function of panoramas and a tile for each, rows of the data set, that gives their offsets in pixels."""
+    def _placing(self, variables: Variables, ground: Encoded, aerial: Encoded, mesh: Mesh) -> Placing:
 
         def place(
             panoramas: Int[np.ndarray, "queries"], tiles: Int[np.ndarray, "queries"]

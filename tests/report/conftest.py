@@ -11,8 +11,8 @@ import pytest
 from vigor_jax import config as configs
 from vigor_jax import datasets, geometry
 from vigor_jax.datasets.cross_view import CrossViewData
-from vigor_jax.report import findings
 from vigor_jax.report.findings import Findings
+from vigor_jax.train import findings as stored
 
 STEPS, EPOCHS = 12, 3
 SPLITS = ("validation", "cross_area")
@@ -30,6 +30,23 @@ METRICS = {
     "centre_median_m": 21.0,
     "centre_within_10m": 0.125,
 }
+
+
+def write_findings(workdir: Path, step: int, splits: dict[str, Findings]) -> Path:
+    """As the trainer writes what an evaluation found."""
+    arrays = {
+        f"{split}/{name}": value
+        for split, found in splits.items()
+        for name, value in dataclasses.asdict(found).items()
+        if value is not None
+    }
+    return stored.write(workdir, step, arrays)
+
+
+@pytest.fixture(scope="session", name="write_findings")
+def write_findings_fixture() -> Callable[..., Path]:
+    """`(workdir, step, {split: Findings}) -> path`."""
+    return write_findings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +147,7 @@ def write_run(report_config, report_data, make_findings) -> Callable[..., Finish
             "validation": make_findings("Seattle", offsets=offsets),
             "cross_area": make_findings("Chicago", offsets=offsets),
         }
-        findings.write(workdir, STEPS, found)
+        write_findings(workdir, STEPS, found)
         return FinishedRun(workdir, report_data, found)
 
     return write

@@ -9,9 +9,9 @@ from vigor_jax.report.run import ReportError
 
 
 @pytest.mark.parametrize("offsets", [True, False])
-def test_read_gives_back_what_was_written(offsets, make_findings, report_data, tmp_path):
+def test_read_gives_back_what_was_written(write_findings, offsets, make_findings, report_data, tmp_path):
     written = {"cross_area": make_findings("Chicago", offsets=offsets), "validation": make_findings("Seattle")}
-    findings.write(tmp_path, 7, written)
+    write_findings(tmp_path, 7, written)
     read = findings.read(tmp_path, report_data)
     assert list(read) == ["cross_area", "validation"]
     for split, found in written.items():
@@ -48,8 +48,8 @@ def of_too_few_queries(arrays):
 
 
 @pytest.mark.parametrize("change", [of_a_larger_data_set, of_too_few_queries])
-def test_findings_of_something_else_are_refused(change, make_findings, report_data, tmp_path):
-    path = findings.write(tmp_path, 7, {"cross_area": make_findings("Chicago")})
+def test_findings_of_something_else_are_refused(write_findings, change, make_findings, report_data, tmp_path):
+    path = write_findings(tmp_path, 7, {"cross_area": make_findings("Chicago")})
     with np.load(path) as archive:
         arrays = dict(archive)
     message = change(arrays)
@@ -64,8 +64,8 @@ def test_a_missing_array_is_named(report_data, make_findings, tmp_path):
         findings.read(tmp_path, report_data)
 
 
-def test_a_damaged_file_is_named(report_data, make_findings, tmp_path):
-    path = findings.write(tmp_path, 7, {"cross_area": make_findings("Chicago")})
+def test_a_damaged_file_is_named(write_findings, report_data, make_findings, tmp_path):
+    path = write_findings(tmp_path, 7, {"cross_area": make_findings("Chicago")})
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ReportError, match=r"findings\.npz is damaged"):
         findings.read(tmp_path, report_data)

@@ -153,11 +153,11 @@ def test_names_are_text_wherever_they_stand(write_run, tmp_path):
     assert all(hover.startswith("&lt;/script>") for hover in hovers)
 
 
-def test_findings_of_another_data_set_are_refused(write_run, tmp_path):
+def test_findings_of_another_data_set_are_refused(write_findings, write_run, tmp_path):
     run = write_run(tmp_path)
     found = run.found["cross_area"]
     moved = findings.Findings(found.panorama + np.int32(500), found.top5, found.rank, found.centre_error_m)
-    findings.write(run.workdir, 1, {"cross_area": moved})
+    write_findings(run.workdir, 1, {"cross_area": moved})
     with pytest.raises(ReportError, match="it was found in another data set"):
         report.write(run.workdir, run.data)
     assert not (run.workdir / "report.html").exists()

@@ -36,22 +36,6 @@ class Findings:
         return len(self.panorama)
 
 
-def write(workdir: Path, step: int, splits: Mapping[str, Findings]) -> Path:
-    """Writes the findings of every split after update `step`, whole or not at all; returns the file's path."""
-    arrays = {"step": np.int64(step)}
-    for split, found in splits.items():
-        for field in dataclasses.fields(Findings):
-            value = getattr(found, field.name)
-            if value is not None:
-                arrays[f"{split}/{field.name}"] = value
-    path = workdir / FILE_NAME
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    unfinished.replace(path)
-    return path
-
-
 def read(workdir: Path, data: CrossViewData) -> dict[str, Findings] | None:
     """The findings of every split; None if the run left none.
 

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
-from vigor_jax import datasets, report
+from vigor_jax import datasets
 from vigor_jax.config import Config
 from vigor_jax.datasets import protocol
 from vigor_jax.input.batches import Hybrid, train_batches
@@ -210,6 +210,8 @@ class CrossView(WithoutCarry):
 
     def report(self, workdir: Path) -> Path | None:
         """Writes `report.html`."""
+        from vigor_jax import report  # its libraries take a second to load, which a start need not wait for
+
         return report.write(workdir, self._data)
 
     def diagnose(self, metrics: dict[str, float]) -> str | None:

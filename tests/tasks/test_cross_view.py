@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 
@@ -9,8 +10,9 @@ import pytest
 from absl import logging
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vigor_jax import tasks
+from vigor_jax import datasets, tasks
 from vigor_jax.datasets.image_codec import decode
+from vigor_jax.errors import UserError
 from vigor_jax.input.sampling import BatchPlan
 from vigor_jax.losses import soft_margin_triplet
 from vigor_jax.models import CrossViewModel
@@ -298,3 +300,19 @@ def test_a_collapsed_model_is_named_within_the_epoch_and_ranks_last(town_config,
         for metric in ("top1", "top5", "top10", "top1_percent", "hit_rate", "hit_rate_covered"):
             assert summary["metrics"][f"{split}/{metric}"] == 0
         assert summary["metrics"][f"{split}/gallery"] > 10
+
+
+def test_offsets_that_no_cell_covers_are_refused_at_the_start(town_config, monkeypatch):
+    """Tiles of a grid so wide that a panorama lies further from its positive's centre than the cells reach."""
+    load = datasets.load
+
+    def wide(*arguments):
+        data = load(*arguments)
+        offset_px = data.panoramas.offset_px * 1.5
+        return dataclasses.replace(data, panoramas=dataclasses.replace(data.panoramas, offset_px=offset_px))
+
+    changes = {"model.offset_head": "classification", "loss.offset_weight": 0.01}
+    tasks.create(town_config(**changes))
+    monkeypatch.setattr(datasets, "load", wide)
+    with pytest.raises(UserError, match="outside the 10 x 10 cells"):
+        tasks.create(town_config(**changes))

@@ -13,14 +13,14 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
-from vigor_jax import datasets
+from vigor_jax import datasets, geometry
 from vigor_jax.config import Config
 from vigor_jax.datasets import protocol
 from vigor_jax.input.batches import Hybrid, train_batches
 from vigor_jax.input.sampling import BatchPlan, host_rows
 from vigor_jax.losses import iou_ratio, offset_classification, offset_regression, soft_margin_triplet
 from vigor_jax.models.cross_view import with_tower_weights
-from vigor_jax.models.offset_cells import cell_of
+from vigor_jax.models.offset_cells import cell_of, require_covered
 from vigor_jax.models.pretrained import load_vgg16
 from vigor_jax.tasks.cross_view_evaluation import Evaluation
 from vigor_jax.tasks.cross_view_model import cross_view_model, offset_of
@@ -71,6 +71,8 @@ class CrossView(WithoutCarry):
             first = (loss.hybrid_from_epoch - 1) * self.steps_per_epoch
             self._hybrid = Hybrid(first, drop_uncovering=loss.uncovering_semi_positives == "drop")
             self.fingerprint["hybrid"] = dataclasses.asdict(self._hybrid)
+        if config.model.offset_head == "classification":
+            require_covered(panoramas.offset_px[self._train, 0] / (geometry.TILE_PX / 2))
         self._vgg, preprocessing = None, "torchvision"
         if config.model.pretrained:
             self._vgg, preprocessing = load_vgg16(config.model.pretrained)

@@ -5,10 +5,8 @@ Kept short; everything it calls can be called from Python:
     from vigor_jax.train.loop import train_and_evaluate
 """
 
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from vigor_jax import command_line, console
 from vigor_jax.errors import UserError
@@ -19,10 +17,11 @@ def main(argv: Sequence[str]) -> int:
     console.set_up()
     try:
         config, workdir = command_line.parse(argv)
-        _keep_compiled_programs()
         # Not before the flags are known to be good: an error in them shall not wait for JAX to load.
+        from vigor_jax import compilation_cache
         from vigor_jax.train.loop import train_and_evaluate
 
+        compilation_cache.keep()
         train_and_evaluate(config, workdir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -31,14 +30,6 @@ def main(argv: Sequence[str]) -> int:
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
     return 0
-
-
-def _keep_compiled_programs() -> None:
-    """A second start finds its programs compiled. Per user, for whoever can write there can run code here."""
-    import jax
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vigor_jax"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 Each method is a variant of the config, each run lies in WORKDIR/<method>-<seed>. A finished run is read, an
 unfinished one goes on, so the same command collects what is there. Prints one JSON line a run, then a table a test
 split: mean over the seeds and, after +-, their standard deviation; percent and metres.
+*found* are the queries whose true tile came first; *assisted* is the search around a noisy position.
 """
 
 import argparse
@@ -18,8 +19,14 @@ from typing import Any
 
 _MAIN = Path(__file__).parents[1] / "main.py"
 _PERCENT = {"top-1": "top1", "top-5": "top5", "top-1%": "top1_percent", "hit rate": "hit_rate"}
-_METRES = {"median m": "median_m", "tile centre: median m": "centre_median_m"}
-_ASSISTED = {"assisted top-1": "assisted_top1"}
+_METRES = {
+    "median m": "median_m",
+    "at tile centres": "centre_median_m",
+    "median m, found": "found_median_m",
+    "found, at centres": "centre_found_median_m",
+    "assisted: median m": "assisted_median_m",
+}
+_ASSISTED = {"assisted: top-1": "assisted_top1"}
 
 
 def main() -> int:
@@ -71,7 +78,7 @@ def _own(summary: dict[str, Any]) -> dict[str, Any]:
 
 def _table(split: str, found: dict[str, list[dict[str, float]]]) -> list[str]:
     """Markdown; a method without an offset head has no median of its own."""
-    columns = {**_PERCENT, **_METRES, **_ASSISTED}
+    columns = {**_PERCENT, **_ASSISTED, **_METRES}
     lines = ["| method | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
     for method, runs in found.items():
         cells = []

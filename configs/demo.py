@@ -70,6 +70,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.loss = ml_collections.ConfigDict()
     config.loss.alpha = 5.0  # centred descriptors spread wider, so the margin is softer than the paper's 10
+    config.loss.iou_form = "difference"  # the published quotient explodes where centred descriptors are orthogonal
     # As in same_area.py.
     config.loss.iou_weight = 0.1 if hybrid else 0.0
     config.loss.offset_weight = 0.01 if hybrid else 0.0

@@ -75,6 +75,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.loss.alpha = 10.0
     # The weights of the authors' code; the paper writes a plain sum.
     config.loss.iou_weight = 0.1 if hybrid else 0.0
+    config.loss.iou_form = "ratio"
     config.loss.offset_weight = 0.01 if hybrid else 0.0
     config.loss.hybrid_from_epoch = 31 if hybrid else 1
     config.loss.uncovering_semi_positives = "keep"  # their overlap is exact too
@@ -123,4 +124,5 @@ def rendered(config: ml_collections.ConfigDict) -> None:
     # descriptors that are all alike at first stay so (loss ln 2) unless their mean is taken off.
     config.optimizer.learning_rate = 1e-4
     config.model.centre_descriptor = True
+    config.loss.iou_form = "difference"  # centred similarities pass through zero, and the quotient explodes there
     config.batch.one_city = True  # telling cities apart must not pay

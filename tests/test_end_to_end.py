@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import main
-from vigor_jax import command_line, config, console
+from vigor_jax import command_line, compilation_cache, config, console
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("validation", "cross_area")
@@ -250,7 +250,7 @@ def test_damaged_data_is_named_file_by_file(damage, write_mini_vigor, tmp_path, 
         "batch": {"size": 8},
     }
     monkeypatch.setattr(command_line, "parse", lambda argv: (config.parse(tree), tmp_path / "run"))
-    monkeypatch.setattr(main, "_keep_compiled_programs", lambda: None)
+    monkeypatch.setattr(compilation_cache, "keep", lambda: None)
     monkeypatch.setattr(console, "set_up", lambda: None)
     assert main.main(["main.py"]) == 2
     error = capsys.readouterr().err

@@ -80,6 +80,9 @@ class LossConfig:
 
     alpha: float = 10.0
     iou_weight: float = 0.0  # of the semi-positives' loss: 0.1 in the authors' code, 1 in the paper
+    # "ratio" is the published quotient of similarities, "difference" the same without the division, for centred
+    # descriptors, whose similarities pass through zero.
+    iou_form: Literal["ratio", "difference"] = "ratio"
     offset_weight: float = 0.0  # of the offset head's loss: 0.01 in the authors' code
     hybrid_from_epoch: int = 1  # counted from 1; the epochs before it train on the triplets alone
     # Whether a semi-positive tile that does not contain the query (28 % of Seattle's) counts in its loss. Its target,

@@ -40,8 +40,10 @@ def main(argv: Sequence[str]) -> int:
         config, workdir = command_line.parse(argv)
         sizes = _sizes()
         # Not before the flags are known to be good: an error in them shall not wait for JAX to load.
+        from vigor_jax import compilation_cache
         from vigor_jax.descriptor_sweep import study
 
+        compilation_cache.keep()
         print(write(study(config, sizes, workdir), workdir))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

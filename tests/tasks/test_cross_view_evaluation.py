@@ -107,8 +107,9 @@ def test_size_chance_and_colour_stand_beside_every_split(town, variables, evalua
     metres = {f"centre_{name}" for name in METRES} | {
         f"assisted_{name}" for name in ("top1", "top5", "window", *METRES)
     }
-    every = constants | set(METRICS) | metres
-    assert set(first) == {f"{name}/{key}" for name in town.splits.evaluations for key in every}
+    every = {f"{name}/{key}" for name in town.splits.evaluations for key in constants | set(METRICS) | metres}
+    found = {name for name in town.splits.evaluations if first[f"{name}/top1"] > 0}
+    assert set(first) == every | {f"{name}/centre_found_median_m" for name in found}
     for name, split in town.splits.evaluations.items():
         gallery = len(split.tiles)
         assert first[f"{name}/queries"] == len(split.panoramas)
@@ -244,6 +245,9 @@ def test_every_query_is_placed_on_its_first_tile_by_the_offset_head(town, town_c
             assert evaluated.metrics[f"{name}/{prefix}mean_m"] == pytest.approx(np.mean(distances), rel=1e-5)
             for limit in (5, 10, 25, 50):
                 assert evaluated.metrics[f"{name}/{prefix}within_{limit}m"] == np.mean(distances < limit)
+            if hits.any():
+                median = evaluated.metrics[f"{name}/{prefix}found_median_m"]
+                assert median == pytest.approx(np.median(distances[hits]), rel=1e-5)
         fixed = evaluated.metrics[f"{name}/fixed_resolution_median_m"]
         assert fixed != evaluated.metrics[f"{name}/median_m"]
         assert fixed == pytest.approx(evaluated.metrics[f"{name}/median_m"], rel=0.2)

@@ -18,7 +18,7 @@ from vigor_jax.config import Config
 from vigor_jax.datasets import protocol
 from vigor_jax.input.batches import Hybrid, train_batches
 from vigor_jax.input.sampling import BatchPlan, host_rows
-from vigor_jax.losses import iou_ratio, offset_classification, offset_regression, soft_margin_triplet
+from vigor_jax.losses import iou_difference, iou_ratio, offset_classification, offset_regression, soft_margin_triplet
 from vigor_jax.models.cross_view import with_tower_weights
 from vigor_jax.models.offset_cells import cell_of, require_covered
 from vigor_jax.models.pretrained import load_vgg16
@@ -163,7 +163,8 @@ class CrossView(WithoutCarry):
             "triplet_loss": loss,
         }
         if pairs.semi_positive is not None:
-            metrics["iou_loss"] = iou_ratio(
+            iou_loss = {"ratio": iou_ratio, "difference": iou_difference}[weights.iou_form]
+            metrics["iou_loss"] = iou_loss(
                 pairs.ground,
                 pairs.aerial,
                 pairs.semi_positive,

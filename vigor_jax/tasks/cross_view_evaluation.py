@@ -107,7 +107,8 @@ class Evaluation:
         """Metrics and findings of every split, computed on the devices of the mesh.
 
         The metrics are those of `retrieval.rank_metrics`, of `retrieval.position.summary` (prefix `centre_`: with
-        every query at the centre of its tile; `fixed_resolution_`: on the authors' projection) and of assisted
+        every query at the centre of its tile; `fixed_resolution_`: on the authors' projection), the same medians of
+        the queries whose positive was found first (`found_median_m`, absent where none was), and those of assisted
         navigation (`assisted_`), beside sizes, chance and colour. The findings are, for each query of a split,
         `panorama`, `rank`, the rows `top5` of its best tiles, `offset_px` on the first of them, and the distances
         `error_m` and `centre_error_m`.
@@ -235,7 +236,10 @@ class Evaluation:
         found = tiles.lat[first], tiles.lon[first]
         offset_px = np.zeros((len(first), 2))
         centre_error_m = position.position_errors_m(*truth, *found, offset_px)
+        hits = ranked.positive == 0
         metrics = fractions(ranked) | _prefixed("centre_", position.summary(centre_error_m))
+        if hits.any():
+            metrics["centre_found_median_m"] = float(np.median(centre_error_m[hits]))
         findings = {
             "panorama": split.panoramas.astype(np.int32),
             "rank": ranked.positive.astype(np.int32),
@@ -247,6 +251,8 @@ class Evaluation:
             error_m = position.position_errors_m(*truth, *found, offset_px)
             fixed_m = position.position_errors_m(*truth, *found, offset_px, _AUTHORS_METRES_PER_PX)
             metrics |= position.summary(error_m) | _prefixed("fixed_resolution_", position.summary(fixed_m))
+            if hits.any():
+                metrics["found_median_m"] = float(np.median(error_m[hits]))
             findings |= {"offset_px": offset_px.astype(np.float32), "error_m": error_m.astype(np.float32)}
 
         gallery_at = tiles.lat[split.tiles], tiles.lon[split.tiles]

@@ -1,0 +1,42 @@
+"""How much less similar than its positive a semi-positive tile should be, without a division."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from vigor_jax.losses.batch_mean import batch_mean
+
+
+def iou_difference(
+    ground: Float[Array | np.ndarray, "batch dim"],
+    positive: Float[Array | np.ndarray, "batch dim"],
+    semi_positive: Float[Array | np.ndarray, "batch dim"],
+    ratio: Float[Array | np.ndarray, "batch"],
+    *,
+    valid: Bool[Array | np.ndarray, "batch"] | None = None,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    """mean((s_semi - ratio * s_pos)^2) over the batch: `iou_ratio` with every row weighted by s_pos^2.
+
+    For embeddings whose similarities pass through zero, such as centred ones: there the published quotient of a pair
+    that is not yet matched is arbitrarily large, and so is its gradient. Both losses are zero at the same similarities.
+    Ours; VIGOR has the quotient alone.
+
+    Args:
+      ground: unit embeddings of the panoramas.
+      positive: unit embeddings of their positive tiles.
+      semi_positive: unit embeddings of one semi-positive tile each.
+      ratio: IOU of the semi-positive over IOU of the positive, with the tile centred on the panorama.
+      valid: rows that count: the mean is over them, and 0 where there is none; None: all of them.
+      axis_name: of the mapped axis when the rows are one device's share of the global batch. The result, equal on all
+        devices, is then the loss of the global batch.
+
+    Returns:
+      A float32 scalar, at most 4 for ratios of at most 1.
+    """
+    ground = ground.astype(jnp.float32)
+    similarity_positive = jnp.sum(ground * positive, axis=-1)
+    similarity_semi = jnp.sum(ground * semi_positive, axis=-1)
+    if valid is not None:
+        valid = jnp.asarray(valid)
+    return batch_mean((similarity_semi - ratio * similarity_positive) ** 2, valid, axis_name)

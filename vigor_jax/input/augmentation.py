@@ -32,7 +32,7 @@ class Augmentation:
         return cv2.flip(image, 1) if self.mirror else image
 
     def panorama(self, image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
-        """The panorama of the tile so changed, the argument itself if that is no change; the width is a multiple of 4."""
+        """The panorama of the tile so changed, or the argument itself; the width is a multiple of 4."""
         if self.turns:
             # What lay at bearing b now lies at b - 90 degrees a turn, so the columns move left.
             image = np.roll(image, -self.turns * (image.shape[1] // 4), axis=1)

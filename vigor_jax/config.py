@@ -141,7 +141,8 @@ class Config:
     batch: BatchConfig
     evaluate_every_epochs: int = 1
     eval_batch_size: int = 64
-    # Retrieve by the mean similarity over the eight symmetries of a tile: eight times the work and the memory.
+    # Retrieve by the mean similarity over the eight symmetries of a tile, and place by the mean offset: eight times the
+    # work and the memory.
     eval_symmetries: bool = False
     log_every_steps: int = 50
     checkpoint_every_steps: int = 1000

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vigor_jax.input.augmentation import Augmentation
-from vigor_jax.models.symmetric_descriptor import panorama_symmetries, side_by_side, tile_symmetries
+from vigor_jax.models.symmetric_descriptor import panorama_symmetries, side_by_side, tile_symmetries, upright_offset
 
 SYMMETRIES = [Augmentation(turns, mirror) for mirror in (False, True) for turns in range(4)]
 
@@ -38,3 +38,12 @@ def test_similarity_is_the_mean_of_eight(images):
     expected = np.mean(similarities, axis=0)
     np.testing.assert_allclose(found_tiles @ found_panoramas.T, expected, atol=1e-5)
     np.testing.assert_allclose(jnp.linalg.norm(found_tiles, axis=1), 1, atol=1e-6)
+
+
+def test_offsets_of_all_symmetries_are_turned_back():
+    upright = np.random.default_rng(0).normal(size=(5, 2))
+    offsets = [jnp.asarray(drawn.offset(upright), jnp.float32) for drawn in SYMMETRIES]
+    for symmetry in range(8):
+        alone = [offset if k == symmetry else jnp.zeros((5, 2)) for k, offset in enumerate(offsets)]
+        np.testing.assert_allclose(upright_offset(alone), upright / 8, atol=1e-6)
+    np.testing.assert_allclose(upright_offset(offsets), upright, atol=1e-6)

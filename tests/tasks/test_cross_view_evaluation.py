@@ -166,26 +166,38 @@ def test_parameters_that_are_not_finite_stop_the_evaluation(variables, evaluate)
         evaluate(broken)
 
 
-def test_with_symmetries_the_similarity_is_the_mean_over_jointly_turned_images(town, town_config, variables):
-    task = tasks.create(town_config(**{"eval_symmetries": True}))
+def test_with_symmetries_the_similarity_and_the_offset_are_means_over_jointly_turned_images(town, town_config):
+    head = {"model.offset_head": "regression", "loss.offset_weight": 0.01}
+    task = tasks.create(town_config(**head, **{"eval_symmetries": True}))
+    variables = jax.device_get(task.init(jax.random.key(3)))
     evaluated = task.evaluate(variables, meshes.data_mesh(jax.devices()[:2]))
     model = CrossViewModel(
-        aggregation="safa", configuration="A", width=0.05, num_heads=2, centre_descriptor=True, final_pool=False
+        aggregation="safa",
+        configuration="A",
+        width=0.05,
+        num_heads=2,
+        centre_descriptor=True,
+        final_pool=False,
+        offset_outputs=2,
     )
     split = town.splits.evaluations["validation"]
-    encode = {
-        view: jax.jit(lambda images, view=view: model.apply(variables, images, method=f"encode_{view}"))
-        for view in ("aerial", "ground")
-    }
-    similarity = 0
+    found = evaluated.findings["validation/top5"][:, 0]
+    encode = jax.jit(lambda *images: model.apply(variables, *images, train=False))
+    embed = jax.jit(lambda images: model.apply(variables, images, method="encode_aerial"))
+    similarity, offset = 0, 0
     for turned in (augmentation.Augmentation(turns, mirror) for mirror in (False, True) for turns in range(4)):
         tiles = np.stack([turned.tile(image(town.data.aerial, row)) for row in split.tiles])
+        retrieved = np.stack([turned.tile(image(town.data.aerial, row)) for row in found])
         panoramas = np.stack([turned.panorama(image(town.data.ground, row)) for row in split.panoramas])
-        embedded = [np.asarray(encode[view](x), np.float64) for view, x in (("ground", panoramas), ("aerial", tiles))]
-        similarity = similarity + embedded[0] @ embedded[1].T
+        pairs = encode(retrieved, panoramas)
+        similarity = similarity + np.asarray(pairs.ground, np.float64) @ np.asarray(embed(tiles), np.float64).T
+        # A turn of offsets is a matrix.
+        unit = np.array([[1.0, 0.0], [0.0, 1.0]])
+        offset = offset + np.asarray(pairs.offset) @ np.linalg.inv(turned.offset(unit)) / 8
     positive = similarity[np.arange(len(split.panoramas)), split.references[:, 0]]
     ranks = (similarity >= positive[:, None]).sum(axis=1) - 1
     np.testing.assert_array_equal(evaluated.findings["validation/rank"], ranks)
+    np.testing.assert_allclose(evaluated.findings["validation/offset_px"], 320 * offset, rtol=1e-3, atol=0.01)
 
 
 def great_circle_m(a, b):

@@ -28,3 +28,19 @@ def panorama_symmetries(images: UInt8[Array, "batch height width 3"]) -> list[UI
 def side_by_side(embeddings: list[Float[Array, "batch dim"]]) -> Float[Array, "batch dims"]:
     """One unit embedding from those of an image's symmetries, in the order of the functions above."""
     return jnp.concatenate(embeddings, axis=1) / len(embeddings) ** 0.5
+
+
+def upright_offset(offsets: list[Float[Array, "batch 2"]]) -> Float[Array, "batch 2"]:
+    """The mean of what the symmetries say of one offset, each turned back.
+
+    Args:
+      offsets: as of `geometry.tile_offset`, of the tiles of `tile_symmetries` and in their order.
+    """
+    turned_back = []
+    for symmetry, offset in enumerate(offsets):
+        turns, mirrored = symmetry % 4, symmetry >= 4
+        d0, d1 = offset[:, 0], -offset[:, 1] if mirrored else offset[:, 1]
+        for _ in range(turns):
+            d0, d1 = -d1, d0
+        turned_back.append(jnp.stack([d0, d1], axis=-1))
+    return jnp.mean(jnp.stack(turned_back), axis=0)

@@ -42,7 +42,7 @@ def is_position(metric: str) -> bool:
 
 def plain(name: str) -> str:
     """A name of the code in words: same_area -> Same area."""
-    words = name.replace("_", " ").strip()
+    words = name.replace("_", " ").replace("iou", "IOU").strip()
     return words[:1].upper() + words[1:]
 
 

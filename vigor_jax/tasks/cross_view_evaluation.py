@@ -20,7 +20,7 @@ from vigor_jax.input.batches import image_batches
 from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.models import CrossViewModel
 from vigor_jax.models.cross_view import Encoded
-from vigor_jax.models.symmetric_descriptor import panorama_symmetries, side_by_side, tile_symmetries
+from vigor_jax.models.symmetric_descriptor import panorama_symmetries, side_by_side, tile_symmetries, upright_offset
 from vigor_jax.retrieval import position, rank_metrics
 from vigor_jax.retrieval.assisted_navigation import assisted_metrics, assisted_ranks
 from vigor_jax.retrieval.colour_baseline import colour_histogram, mean_colour, standardise
@@ -74,7 +74,7 @@ class Evaluation:
           batch_size: images embedded at a time, over all devices.
           threads: that read and decode.
           offset: how the offset head's outputs become offsets in halves of a tile; None if there is no head.
-          symmetries: retrieve by the mean similarity over the eight symmetries of a tile.
+          symmetries: retrieve by the mean similarity over the eight symmetries of a tile, place by the mean offset.
           seed: of the noise of assisted navigation.
         """
         self._data = data
@@ -97,8 +97,10 @@ class Evaluation:
             def offset_of(
                 variables: Variables, aerial: jax.Array, ground: jax.Array, sharding: NamedSharding
             ) -> Float[Array, "padded 2"]:
-                offsets = offset(model.apply(variables, aerial, ground, method="offset"))
-                return jax.lax.with_sharding_constraint(offsets, sharding)
+                views = [jnp.split(features, 8 if symmetries else 1, axis=1) for features in (aerial, ground)]
+                offsets = [offset(model.apply(variables, *pair, method="offset")) for pair in zip(*views, strict=True)]
+                placed = upright_offset(offsets) if symmetries else offsets[0]
+                return jax.lax.with_sharding_constraint(placed, sharding)
 
             self._offset = jax.jit(offset_of, static_argnames="sharding")
         self._constants: dict[str, float] | None = None
@@ -323,11 +325,11 @@ def _row(split: str, metrics: dict[str, float]) -> dict[str, str]:
 def _symmetric(
     encode: Callable[[jax.Array], Encoded], symmetries: Callable[[jax.Array], list[jax.Array]]
 ) -> Callable[[jax.Array], Encoded]:
-    """Searches by all symmetries of an image, and places it by the image as it is, which comes first."""
+    """Searches and places by all symmetries of an image."""
 
     def encode_all(images: jax.Array) -> Encoded:
-        encoded = [encode(turned) for turned in symmetries(images)]
-        return Encoded(side_by_side([each.embedding for each in encoded]), encoded[0].offset_features)
+        embeddings, features = zip(*(encode(turned) for turned in symmetries(images)), strict=True)
+        return Encoded(side_by_side(list(embeddings)), jnp.concatenate(features, axis=1))
 
     return encode_all
 

@@ -35,7 +35,7 @@ BASES = ("same_area", "cross_area", "rendered", "demo")
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     bases, named = _read(variant)
     if "demo" in bases:
-        config = demo.get_config("")
+        config = demo.get_config("hybrid")
     else:
         base = cross_area if "cross_area" in bases else same_area
         config = base.get_config("rendered" if "rendered" in bases else "")

@@ -145,9 +145,9 @@ def test_a_hybrid_step_on_devices_is_the_step_on_one(hybrid, town, devices):
         assert value > 0
         np.testing.assert_allclose(metrics[name], value, rtol=1e-4)
     taken = jax.tree.map(lambda old, new: old - np.asarray(new), before.params, state.params)
-    # The ratio of two small similarities makes large gradients, whose small elements are differences of large ones.
+    # The quotient of two small similarities makes large terms that nearly cancel; a wrong scale would be off by 4.
     for found, expected in zip(jax.tree.leaves(taken), jax.tree.leaves(gradient), strict=True):
-        assert np.linalg.norm(found - expected) < 1e-4 * np.linalg.norm(expected)
+        assert np.linalg.norm(found - expected) < 1e-3 * np.linalg.norm(expected)
 
     # The pool: every positive, and those semi-positives that are some training panorama's positive.
     covered = set(town.data.panoramas.references[town.splits.train, 0].tolist())

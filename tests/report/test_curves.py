@@ -26,7 +26,7 @@ def test_the_loss_stands_with_its_parts_and_the_rest_alone(write_run, tmp_path):
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = runs.read(workdir)
     loss = curves.of_loss(run)
-    assert [trace.name for trace in loss.figure.data] == ["Loss", "Iou loss"]
+    assert [trace.name for trace in loss.figure.data] == ["Loss", "IOU loss"]
     assert list(loss.figure.data[1].x) == [1, 2, 3]
     assert list(loss.figure.data[1].y) == [0.5, 1.0, 1.5]
     (rate,) = curves.of_the_rest(run)

@@ -15,11 +15,9 @@ from vigor_jax.errors import UserError
 from vigor_jax.models.vgg import scaled
 from vigor_jax.retrieval.compression import compressions
 from vigor_jax.tasks.cross_view_compression import CompressibleCrossView
-from vigor_jax.tasks.task import Variables
-from vigor_jax.train import optimizer, state
-from vigor_jax.train.checkpoint import Checkpoints
 from vigor_jax.train.loop import train_and_evaluate
 from vigor_jax.train.mesh import data_mesh
+from vigor_jax.train.trained_variables import trained_variables
 
 # Product quantisation of the largest descriptor: one byte for so many of its dimensions.
 _DIMENSIONS_A_CODE_BYTE = (8, 16, 32, 64)
@@ -141,28 +139,13 @@ def _with_compressions(config: Config, size: str, workdir: Path, rows: list[Row]
         logging.warning("Left out: %s", sentence)
     mesh = data_mesh()
     found = task.compressed(
-        _trained_variables(config, task, workdir, mesh), mesh, components=components, code_bytes=code_bytes
+        trained_variables(config, task, workdir, mesh), mesh, components=components, code_bytes=code_bytes
     )
     compressed = []
     for each in found:
         logging.info("Evaluated %s", each.name)
         compressed.append(Row(_title(each.name), each.dimension, each.bytes_per_descriptor, each.metrics))
     return Study(size, tiles, len(task.fit_panoramas), left_out, rows + compressed)
-
-
-def _trained_variables(
-    config: Config, task: CompressibleCrossView, workdir: Path, mesh: jax.sharding.Mesh
-) -> Variables:
-    """Of the last checkpoint, by which the summary's metrics are."""
-    directory = workdir.absolute() / "checkpoints"
-    with Checkpoints(
-        directory, newest=config.checkpoints_to_keep, selection_metric=task.selection_metric
-    ) as checkpoints:
-        latest = checkpoints.latest()
-        if latest is None:
-            raise UserError(f"{directory} holds no checkpoint: delete {workdir / 'summary.json'} to train it again.")
-        into = state.abstract(task, optimizer.create(config.optimizer), config.seed, mesh)
-        return checkpoints.restore(latest, into).variables
 
 
 def _title(name: str) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -25,7 +25,7 @@ from vigor_jax.models.pretrained import load_vgg16
 from vigor_jax.tasks.cross_view_evaluation import Evaluation
 from vigor_jax.tasks.cross_view_model import cross_view_model, offset_of
 from vigor_jax.tasks.hard_negatives import HardNegatives
-from vigor_jax.tasks.task import Batch, Carry, Evaluated, Feedback, LossOutput, Variables, WithoutCarry
+from vigor_jax.tasks.task import Batch, Carry, Evaluated, Feedback, LossOutput, Variables, WithoutCarry, never
 
 # Equal descriptors make every triplet cost log(1 + exp(0)).
 _COLLAPSED_LOSS = math.log(2)
@@ -203,9 +203,11 @@ class CrossView(WithoutCarry):
         if self._mining is not None:
             self._mining.restore_plan(state)
 
-    def evaluate(self, variables: Variables, mesh: jax.sharding.Mesh) -> Evaluated:
+    def evaluate(
+        self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
+    ) -> Evaluated:
         """Retrieval and positions of every split, beside its size, chance and the colour baselines."""
-        return self._evaluation(variables, mesh)
+        return self._evaluation(variables, mesh, should_stop)
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """The row of each split."""

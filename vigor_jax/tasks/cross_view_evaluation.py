@@ -27,7 +27,7 @@ from vigor_jax.retrieval.colour_baseline import colour_histogram, mean_colour, s
 from vigor_jax.retrieval.metrics import fractions
 from vigor_jax.retrieval.ranks import ranks
 from vigor_jax.retrieval.top_k import top_k
-from vigor_jax.tasks.task import Evaluated, Variables
+from vigor_jax.tasks.task import Evaluated, EvaluationStopped, Variables, never
 
 _BASELINES = {"mean_colour": jax.jit(mean_colour), "colour_histogram": jax.jit(colour_histogram)}
 _SHOWN = 5  # tiles a query that the report shows
@@ -105,7 +105,7 @@ class Evaluation:
             self._offset = jax.jit(offset_of, static_argnames="sharding")
         self._constants: dict[str, float] | None = None
 
-    def __call__(self, variables: Variables, mesh: Mesh) -> Evaluated:
+    def __call__(self, variables: Variables, mesh: Mesh, should_stop: Callable[[], bool] = never) -> Evaluated:
         """Metrics and findings of every split, computed on the devices of the mesh.
 
         The metrics are those of `retrieval.rank_metrics`, of `retrieval.position.summary` (prefix `centre_`: with
@@ -117,15 +117,18 @@ class Evaluation:
 
         Raises:
           EvaluationError: embeddings or offsets that are not finite.
+          EvaluationStopped: `should_stop`, asked after every batch of images and before every split, said so.
         """
         baselines = _BASELINES if self._constants is None else {}
-        aerial, ground = self._encode(variables, self._tiles, self._panoramas, mesh, baselines)
+        aerial, ground = self._encode(variables, self._tiles, self._panoramas, mesh, baselines, should_stop)
         if self._constants is None:
             self._constants = self._measure_constants(
                 {name: self._rank_baseline(ground[name], aerial[name], mesh) for name in baselines}
             )
         encodings = self._encodings(variables, aerial["model"], ground["model"], mesh)
-        evaluated = self.evaluate(encodings.ground.embedding, encodings.aerial.embedding, encodings.place, mesh)
+        evaluated = self.evaluate(
+            encodings.ground.embedding, encodings.aerial.embedding, encodings.place, mesh, should_stop
+        )
         return Evaluated(evaluated.metrics | self._constants, evaluated.findings)
 
     def encode(self, variables: Variables, mesh: Mesh) -> Encodings:
@@ -146,6 +149,7 @@ class Evaluation:
         aerial: Float[Array, "padded_tiles dim"],
         place: Placing | None,
         mesh: Mesh,
+        should_stop: Callable[[], bool] = never,
     ) -> Evaluated:
         """Metrics and findings of every split by given embeddings, without the constants that stand beside them.
 
@@ -154,13 +158,16 @@ class Evaluation:
           aerial: of the tiles.
           place: of `encode`'s result.
           mesh: whose devices hold the embeddings.
+          should_stop: asked before every split.
 
         Raises:
           EvaluationError: embeddings or offsets that are not finite.
+          EvaluationStopped: `should_stop` said so.
         """
         metrics: dict[str, float] = {}
         findings: dict[str, np.ndarray] = {}
         for name, split in self._splits.items():
+            _stop_if_asked(should_stop)
             found, single = self._evaluate_split(split, ground, aerial, place, mesh)
             metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
             findings |= {f"{name}/{key}": value for key, value in single.items()}
@@ -177,6 +184,7 @@ class Evaluation:
         panoramas: Int[np.ndarray, "panoramas"],
         mesh: Mesh,
         others: Mapping[str, Callable[[jax.Array], Any]] = MappingProxyType({}),
+        should_stop: Callable[[], bool] = never,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Of tiles and of panoramas, rows of the data set: what "model" and each of the others makes of them."""
         encode_aerial = functools.partial(self._encode_aerial, variables)
@@ -186,8 +194,8 @@ class Evaluation:
             encode_ground = _symmetric(encode_ground, panorama_symmetries)
         aerial, ground = {"model": encode_aerial, **others}, {"model": encode_ground, **others}
         return (
-            self._embed(self._data.aerial, self._data.tiles.names, tiles, aerial, mesh),
-            self._embed(self._data.ground, self._data.panoramas.names, panoramas, ground, mesh),
+            self._embed(self._data.aerial, self._data.tiles.names, tiles, aerial, mesh, should_stop),
+            self._embed(self._data.ground, self._data.panoramas.names, panoramas, ground, mesh, should_stop),
         )
 
     def _encodings(self, variables: Variables, aerial: Encoded, ground: Encoded, mesh: Mesh) -> Encodings:
@@ -201,6 +209,7 @@ class Evaluation:
         rows: Int[np.ndarray, "images"],
         encoders: dict[str, Callable[[jax.Array], Any]],
         mesh: Mesh,
+        should_stop: Callable[[], bool],
     ) -> dict[str, Any]:
         """Every encoder's results for the images in `rows`, over the devices; rows past len(rows) are padding."""
         batch_size = -(-self._batch_size // mesh.size) * mesh.size
@@ -215,6 +224,7 @@ class Evaluation:
             for batch in feed:
                 for name, encode in encoders.items():
                     collected[name].append(encode(batch["images"]))
+                _stop_if_asked(should_stop)
         return {name: _concatenate(parts, _rows(mesh)) for name, parts in collected.items()}
 
     def _evaluate_split(
@@ -332,6 +342,11 @@ def _symmetric(
         return Encoded(side_by_side(list(embeddings)), jnp.concatenate(features, axis=1))
 
     return encode_all
+
+
+def _stop_if_asked(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise EvaluationStopped
 
 
 def _prefixed(prefix: str, metrics: dict[str, float]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The four functions by which the trainer knows a task, whatever it trains."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -37,6 +37,15 @@ class Evaluated:
 
     metrics: dict[str, float]  # {"<split>/<metric>": value}, every split including the selection split
     findings: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # of single examples, for the report
+
+
+class EvaluationStopped(Exception):
+    """An evaluation ended before it was done, because it was asked to."""
+
+
+def never() -> bool:
+    """The `should_stop` of evaluations that nothing interrupts."""
+    return False
 
 
 @runtime_checkable
@@ -105,8 +114,20 @@ class Task(Protocol):
         """Goes on from a `plan_state`; called before `batches`."""
         ...
 
-    def evaluate(self, variables: Variables, mesh: jax.sharding.Mesh) -> Evaluated:
-        """Metrics of every split, and what was found for single examples; called on every host."""
+    def evaluate(
+        self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
+    ) -> Evaluated:
+        """Metrics of every split, and what was found for single examples; called on every host.
+
+        Args:
+          variables: replicated over the mesh.
+          mesh: of the devices to compute on.
+          should_stop: to be called every few seconds, as often on every host and in the same order among what is
+            computed on the devices; says True on all of them alike.
+
+        Raises:
+          EvaluationStopped: once it said True.
+        """
         ...
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:

@@ -7,7 +7,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -47,6 +47,16 @@ def compile_in_little_time(tmp_path_factory) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     # Most programs run once or twice here. Those that tests start as processes of their own are compiled as users'.
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+# Beginnings of what metrics.jsonl says of the machine rather than of the run.
+_MEASURED = ("train/examples_per_s", "train/step_ms", "train/data_wait", "train/host", "train/device", "train/slowest")
+
+
+@pytest.fixture(scope="session")
+def without_measured() -> Callable[[dict[str, float]], dict[str, float]]:
+    """`(row of metrics.jsonl) -> row` as every run of the same config has it."""
+    return lambda row: {name: value for name, value in row.items() if not name.startswith(_MEASURED)}
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ from vigor_jax import command_line, compilation_cache, config, console
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("validation", "cross_area")
-MEASURED = ("train/examples_per_s", "train/step_ms", "train/data_wait_share")
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +151,9 @@ def test_one_command_prepares_trains_evaluates_and_sums_up(unbroken):
     assert "Traceback" not in log
 
 
-def test_killed_at_any_step_it_ends_with_the_bits_of_the_unbroken_run(start, vigor, unbroken, tmp_path):
+def test_killed_at_any_step_it_ends_with_the_bits_of_the_unbroken_run(
+    start, vigor, unbroken, without_measured, tmp_path
+):
     workdir, _, _ = unbroken
     steps = json.loads((workdir / "summary.json").read_text())["steps"]
     kill_at = random.SystemRandom().randrange(1, steps)
@@ -173,7 +174,7 @@ def test_killed_at_any_step_it_ends_with_the_bits_of_the_unbroken_run(start, vig
     assert (theirs["plan"]["base"] >= 0).any()
     assert np.asarray(theirs["state"]["carry"]["pool"]["embeddings"]).any()
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    histories = [[{k: v for k, v in row.items() if k not in MEASURED} for row in rows(w)] for w in (workdir, tmp_path)]
+    histories = [[without_measured(row) for row in rows(each)] for each in (workdir, tmp_path)]
     assert histories[0] == histories[1], f"killed after step {kill_at}"
 
 

@@ -6,6 +6,7 @@ The command line stays ml_collections (`--config.optimizer.learning_rate=1e-4`);
 
 import dataclasses
 import difflib
+import math
 import typing
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
@@ -148,6 +149,9 @@ class Config:
     checkpoint_every_steps: int = 1000
     checkpoints_to_keep: int = 3  # newest; the best by the task's selection metric is kept beside them
     input_threads: int = 16  # decoding threads of each host
+    # Without a sign of life that are called a stall, when every thread's stack is printed; 0: never. The longest
+    # silences of a healthy run, compiling and saving on a slow disk, take minutes; a false alarm costs a page of log.
+    stall_seconds: float = 600.0
 
 
 def parse(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Config:
@@ -234,6 +238,7 @@ def _check_values(config: Config) -> None:
     require(config.checkpoint_every_steps >= 1, "checkpoint_every_steps", "must be positive")
     require(config.checkpoints_to_keep >= 1, "checkpoints_to_keep", "must be positive")
     require(config.input_threads >= 1, "input_threads", "must be positive")
+    require(0 <= config.stall_seconds < math.inf, "stall_seconds", "seconds, or 0 for never")
     require(bool(config.data.train_cities), "data.train_cities", "name at least one city")
     require(bool(config.data.protocols), "data.protocols", "name at least one of same_area, cross_area")
     beyond = sorted(set(config.data.same_area_cities) - set(config.data.train_cities))

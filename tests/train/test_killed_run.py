@@ -85,7 +85,7 @@ def final_state(workdir, task):
         return jax.device_get(checkpoints.restore(STEPS, into))
 
 
-def test_killed_twice_ends_with_the_same_bits(start, toy_task, tmp_path):
+def test_killed_twice_ends_with_the_same_bits(start, toy_task, without_measured, tmp_path):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     uninterrupted = start(unbroken, 0.0)
     kills = sorted(random.SystemRandom().sample(range(1, STEPS - 15), 2))
@@ -97,9 +97,5 @@ def test_killed_twice_ends_with_the_same_bits(start, toy_task, tmp_path):
 
     assert "Going on from step" in log or kills[1] < 7
     jax.tree.map(np.testing.assert_array_equal, final_state(unbroken, toy_task()), final_state(broken, toy_task()))
-    measured = ("train/examples_per_s", "train/step_ms", "train/data_wait_share")
-    histories = [
-        [{key: value for key, value in json.loads(line).items() if key not in measured} for line in rows(workdir)]
-        for workdir in (unbroken, broken)
-    ]
+    histories = [[without_measured(json.loads(line)) for line in rows(workdir)] for workdir in (unbroken, broken)]
     assert histories[0] == histories[1], f"killed after steps {kills}"

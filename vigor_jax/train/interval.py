@@ -21,19 +21,32 @@ class Interval:
       steps: how many it has.
       metric_sums: over its steps, scalars on the devices.
       first_nonfinite_step: as of its end, a scalar on the devices.
-      timed_steps: how many the devices finished in its `seconds`: a few later ones than those it has, as the devices
-        are behind the host, and without the first step of a start, which compiles.
+      step_seconds: the time between a finished step and the one before it, for each that the devices finished in its
+        `seconds`: a few later ones than those it has, as the devices are behind the host, and without the first step
+        of a start, which compiles.
       seconds: the host's clock.
       wait_seconds: of these, the time spent waiting for batches.
+      device_seconds: of these, the time spent waiting for the devices.
     """
 
     last_step: int
     steps: int
     metric_sums: dict[str, jax.Array]
     first_nonfinite_step: jax.Array
-    timed_steps: int
+    step_seconds: tuple[float, ...]
     seconds: float
     wait_seconds: float
+    device_seconds: float
+
+    @property
+    def timed_steps(self) -> int:
+        """How many steps the devices finished in its `seconds`."""
+        return len(self.step_seconds)
+
+    @property
+    def host_seconds(self) -> float:
+        """What the host itself worked: of its `seconds` the time spent waiting neither for batches nor for devices."""
+        return max(0.0, self.seconds - self.wait_seconds - self.device_seconds)
 
     def is_ready(self) -> bool:
         """Whether the devices have finished it."""
@@ -43,24 +56,25 @@ class Interval:
 class IntervalMeter:
     """Sums metrics on the devices and measures the time of steps."""
 
-    def __init__(self, waited: Callable[[], float], step: int):
+    def __init__(self, waited: Callable[[], float], step: int, clock: Callable[[], float] = time.perf_counter):
         """Starts the clock.
 
         Args:
           waited: how many seconds have been spent waiting for batches so far.
           step: updates done so far.
+          clock: in seconds.
         """
         self._waited = waited
         self._step = step
+        self._clock = clock
         self._compiled = False
         self._in_flight: collections.deque[jax.Array] = collections.deque()
         self.restart()
 
     def restart(self) -> None:
         """Starts the clock anew, after time that was not spent on steps; only between intervals."""
-        self._metric_sums: dict[str, jax.Array] | None = None
-        self._steps = self._finished = 0
-        self._start_clock()
+        self._begin()
+        self._last_finished = self._started
 
     def add(self, metrics: dict[str, jax.Array], first_nonfinite_step: jax.Array) -> None:
         """Counts a step that was handed to the devices; waits only for the one some steps back."""
@@ -71,8 +85,8 @@ class IntervalMeter:
         if not self._compiled:
             self.finish()
             self._compiled = True
-            self._finished = 0
             self._start_clock()
+            self._last_finished = self._started
         elif len(self._in_flight) > _IN_FLIGHT:
             self._finish_one()
 
@@ -82,8 +96,12 @@ class IntervalMeter:
             self._finish_one()
 
     def _finish_one(self) -> None:
+        before = self._clock()
         self._in_flight.popleft().block_until_ready()
-        self._finished += 1
+        now = self._clock()
+        self._device_seconds += now - before
+        self._step_seconds.append(now - self._last_finished)
+        self._last_finished = now
 
     def close(self) -> Interval:
         """Ends the interval and begins the next."""
@@ -93,15 +111,23 @@ class IntervalMeter:
             steps=self._steps,
             metric_sums=self._metric_sums,
             first_nonfinite_step=self._first_nonfinite_step,
-            timed_steps=self._finished,
-            seconds=time.perf_counter() - self._started,
+            step_seconds=tuple(self._step_seconds),
+            seconds=self._clock() - self._started,
             wait_seconds=self._waited() - self._waited_before,
+            device_seconds=self._device_seconds,
         )
-        self.restart()
+        self._begin()
         return interval
 
+    def _begin(self) -> None:
+        self._metric_sums: dict[str, jax.Array] | None = None
+        self._steps = 0
+        self._start_clock()
+
     def _start_clock(self) -> None:
-        self._started, self._waited_before = time.perf_counter(), self._waited()
+        self._started, self._waited_before = self._clock(), self._waited()
+        self._step_seconds: list[float] = []
+        self._device_seconds = 0.0
 
 
 @jax.jit

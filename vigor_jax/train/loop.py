@@ -12,13 +12,15 @@ from vigor_jax.config import Config, ConfigError
 from vigor_jax.errors import UserError
 from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.tasks.task import Task
-from vigor_jax.train import findings, metric_writer, optimizer, record, state, step, summary
+from vigor_jax.train import findings, memory, metric_writer, optimizer, record, state, step, summary
 from vigor_jax.train.checkpoint import Checkpoints
 from vigor_jax.train.epoch_table import EpochTable
+from vigor_jax.train.host_spread import HostSpread
 from vigor_jax.train.interval import IntervalMeter
 from vigor_jax.train.mesh import AXIS, data_mesh, require_divisible
 from vigor_jax.train.metric_writer import MetricWriter
 from vigor_jax.train.progress import Progress
+from vigor_jax.train.stall_watch import StallWatch
 from vigor_jax.train.state import TrainState
 from vigor_jax.train.training_log import NonFiniteStep, TrainingLog
 
@@ -37,7 +39,7 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> dict[str, Any]:
       workdir: made if missing; gets checkpoints, metrics and the summary.
 
     Returns:
-      What `summary.json` holds: config, steps, metrics, best, throughput, versions.
+      What `summary.json` holds: config, steps, metrics, best, throughput, memory, versions.
 
     Raises:
       ConfigError: a value that cannot work here, such as a batch that the devices do not divide.
@@ -57,23 +59,33 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> dict[str, Any]:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be made or written to: {error}") from error
-    with Checkpoints(
-        workdir / "checkpoints", newest=config.checkpoints_to_keep, selection_metric=task.selection_metric
-    ) as checkpoints:
-        return _Run(config, workdir, task, mesh, checkpoints).run()
+    with (
+        StallWatch(config.stall_seconds) as watch,
+        Checkpoints(
+            workdir / "checkpoints", newest=config.checkpoints_to_keep, selection_metric=task.selection_metric
+        ) as checkpoints,
+    ):
+        return _Run(config, workdir, task, mesh, checkpoints, watch).run()
 
 
 class _Run:
     """The parts of one run; the methods stand in running order."""
 
     def __init__(
-        self, config: Config, workdir: Path, task: Task, mesh: jax.sharding.Mesh, checkpoints: Checkpoints
+        self,
+        config: Config,
+        workdir: Path,
+        task: Task,
+        mesh: jax.sharding.Mesh,
+        checkpoints: Checkpoints,
+        watch: StallWatch,
     ) -> None:
         self._config = config
         self._workdir = workdir
         self._task = task
         self._mesh = mesh
         self._checkpoints = checkpoints
+        self._watch = watch
         self._record = record.make(config, task)
         self._optimizer = optimizer.create(config.optimizer)
         self._total_steps = config.epochs * task.steps_per_epoch
@@ -84,6 +96,7 @@ class _Run:
     def run(self) -> dict[str, Any]:
         """Goes on from the newest checkpoint, if there is one, and to the end."""
         latest = self._checkpoints.latest()
+        self._watch.alive("making the first state" if latest is None else f"restoring the checkpoint of step {latest}")
         train_state = self._fresh() if latest is None else self._restored(latest)
         first = latest or 0
         self._show_plan(first)
@@ -92,7 +105,8 @@ class _Run:
             Progress(self._total_steps, first, show=self._is_first_host) as progress,
         ):
             self._show_history()
-            log = TrainingLog(self._task, self._config.batch.size, self._total_steps, progress, writer)
+            spread = HostSpread(self._mesh) if jax.process_count() > 1 else None
+            log = TrainingLog(self._task, self._config.batch.size, self._total_steps, progress, writer, spread)
             try:
                 if first < self._total_steps:
                     self._train(train_state, first, log, progress, writer)
@@ -161,7 +175,9 @@ class _Run:
         update = step.make(self._task, self._optimizer, schedule, config.seed, self._mesh)
         with DeviceFeed(self._task.batches(first), self._mesh, AXIS) as feed:
             meter = IntervalMeter(lambda: feed.wait_seconds, first)
+            self._watch.alive(f"waiting for the data of step {first + 1}")
             for done, batch in zip(range(first + 1, self._total_steps + 1), feed, strict=False):
+                self._watch.alive(f"{'compiling and ' if done == first + 1 else ''}running step {done}")
                 train_state, metrics, first_nonfinite_step, feedback = update(train_state, batch)
                 self._task.take_feedback(done - 1, feedback)
                 meter.add(metrics, first_nonfinite_step)
@@ -178,9 +194,12 @@ class _Run:
                     log.flush()  # nothing non-finite is evaluated or saved
                     progress.note("evaluating" if evaluates else "saving")
                     self._metrics = self._evaluate(train_state, done, writer) if evaluates else None
+                    self._watch.alive(f"saving the checkpoint of step {done}")
                     plan = self._task.plan_state()
                     self._checkpoints.save(done, train_state, self._record, self._metrics, plan=plan)
                     meter.restart()
+                self._watch.alive(f"waiting for the data of step {done + 1}")
+            self._watch.alive("ending the last step")
         log.flush()
 
     def _evaluates_after(self, done: int) -> bool:
@@ -191,6 +210,7 @@ class _Run:
         return done % self._config.checkpoint_every_steps == 0 or self._evaluates_after(done)
 
     def _evaluate(self, train_state: TrainState, done: int, writer: MetricWriter | None) -> dict[str, float]:
+        self._watch.alive(f"evaluating after step {done}")
         evaluated = self._task.evaluate(train_state.variables, self._mesh)
         metrics = evaluated.metrics
         epoch = -(-done // self._task.steps_per_epoch)
@@ -225,6 +245,7 @@ class _Run:
         )
 
     def _finish(self, log: TrainingLog) -> dict[str, Any]:
+        self._watch.alive("waiting for the last checkpoint to be written")
         self._checkpoints.wait()
         best = self._checkpoints.best()
         best_metrics = None if best is None else self._checkpoints.metrics(best)
@@ -240,8 +261,10 @@ class _Run:
                 "device_kind": self._mesh.devices.flat[0].device_kind,
                 "hosts": jax.process_count(),
             },
+            "memory": memory.measure(),
             "versions": self._record["versions"],
         }
+        self._watch.alive("writing the summary and the report")
         if self._is_first_host:
             logging.info("Summary: %s", summary.write(self._workdir, result))
             page = self._task.report(self._workdir)

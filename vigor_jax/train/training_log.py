@@ -1,11 +1,16 @@
 """Writes each interval's figures once the devices have them, and stops a run that became non-finite."""
 
+import array
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
 
 from vigor_jax.tasks.task import Task
+from vigor_jax.train import host_spread, memory
+from vigor_jax.train.host_spread import HostSpread
 from vigor_jax.train.interval import Interval
 from vigor_jax.train.metric_writer import MetricWriter
 from vigor_jax.train.progress import Progress
@@ -22,7 +27,15 @@ class NonFiniteStep(Exception):
 class TrainingLog:
     """One interval waits here until the devices have finished it; by then the next one is under way."""
 
-    def __init__(self, task: Task, batch_size: int, total_steps: int, progress: Progress, writer: MetricWriter | None):
+    def __init__(
+        self,
+        task: Task,
+        batch_size: int,
+        total_steps: int,
+        progress: Progress,
+        writer: MetricWriter | None,
+        spread: HostSpread | None = None,
+    ):
         """Starts with nothing measured.
 
         Args:
@@ -31,15 +44,19 @@ class TrainingLog:
           total_steps: of the whole run, for the time left.
           progress: shows the figures.
           writer: stores them; None on all hosts but the first.
+          spread: compares the hosts; None if there is one only.
         """
         self._task = task
         self._batch_size = batch_size
         self._total_steps = total_steps
         self._progress = progress
         self._writer = writer
+        self._spread = spread
         self._pending: Interval | None = None
+        self._gathered: jax.Array | None = None
         self._diagnosed = False
-        self._timed_steps = 0
+        self._slow_readers: set[int] = set()
+        self._step_seconds = array.array("d")  # of every step of this start: 8 MB for a million
         self._seconds = 0.0
         self._wait_seconds = 0.0
 
@@ -51,6 +68,8 @@ class TrainingLog:
         """
         self.flush()
         self._pending = interval
+        # On every host after the same steps, for it is a program of all of them.
+        self._gathered = self._spread.gather(interval) if self._spread and interval.timed_steps else None
 
     def poll(self) -> None:
         """Writes the waiting interval if the devices have finished it; never waits.
@@ -58,7 +77,11 @@ class TrainingLog:
         Raises:
           NonFiniteStep: in this interval.
         """
-        if self._pending is not None and self._pending.is_ready():
+        if (
+            self._pending is not None
+            and self._pending.is_ready()
+            and (self._gathered is None or self._gathered.is_ready())
+        ):
             self.flush()
 
     def flush(self) -> None:
@@ -67,37 +90,60 @@ class TrainingLog:
         Raises:
           NonFiniteStep: in this interval.
         """
-        interval, self._pending = self._pending, None
+        interval, gathered = self._pending, self._gathered
+        self._pending = self._gathered = None
         if interval is None:
             return
         sums, first_nonfinite_step = jax.device_get((interval.metric_sums, interval.first_nonfinite_step))
         if first_nonfinite_step >= 0:
             raise NonFiniteStep(int(first_nonfinite_step))
-        self._write(interval, {name: float(value) / interval.steps for name, value in sums.items()})
+        hosts = None if gathered is None else self._spread.read(gathered)
+        self._write(interval, {name: float(value) / interval.steps for name, value in sums.items()}, hosts)
 
     def throughput(self) -> dict[str, Any]:
         """Speed of this start's steps; compiling, evaluations and checkpoints not counted. None where unmeasured."""
-        return _speed(self._timed_steps, self._seconds, self._wait_seconds, self._batch_size)
+        return _speed(self._step_seconds, self._seconds, self._wait_seconds, self._batch_size)
 
-    def _write(self, interval: Interval, means: dict[str, float]) -> None:
-        self._timed_steps += interval.timed_steps
+    def _write(self, interval: Interval, means: dict[str, float], hosts: np.ndarray | None) -> None:
+        self._step_seconds.extend(interval.step_seconds)
         self._seconds += interval.seconds
         self._wait_seconds += interval.wait_seconds
-        row = {f"train/{name}": value for name, value in means.items()}
+        figures = dict(means)
         if interval.timed_steps:
-            speed = _speed(interval.timed_steps, interval.seconds, interval.wait_seconds, self._batch_size)
-            row |= {f"train/{name}": value for name, value in speed.items() if name != "timed_steps"}
+            speed = _speed(interval.step_seconds, interval.seconds, interval.wait_seconds, self._batch_size)
+            figures |= {name: value for name, value in speed.items() if name != "timed_steps"}
             self._progress.report(
                 interval.last_step,
                 1 + (interval.last_step - 1) // self._task.steps_per_epoch,
                 loss=means["loss"],
                 examples_per_s=speed["examples_per_s"],
                 wait=speed["data_wait_share"],
-                left_s=(self._total_steps - interval.last_step) * self._seconds / self._timed_steps,
+                left_s=(self._total_steps - interval.last_step) * self._seconds / len(self._step_seconds),
             )
         if self._writer is not None:
-            self._writer.write(interval.last_step, row)
+            figures |= memory.measure()
+            if hosts is not None:
+                figures |= host_spread.figures(hosts, interval.timed_steps)
+                self._warn_of_a_slow_reader(interval, hosts)
+            self._writer.write(interval.last_step, {f"train/{name}": value for name, value in figures.items()})
         self._diagnose(means)
+
+    def _warn_of_a_slow_reader(self, interval: Interval, hosts: np.ndarray) -> None:
+        """Once a host; how it goes on is in the metrics."""
+        slow = host_spread.slow_reader(hosts)
+        if slow is None or slow[0] in self._slow_readers:
+            return
+        host, share, others = slow
+        self._slow_readers.add(host)
+        logging.warning(
+            "Host %d waited for data in %.0f %% of the time of steps %d to %d, the others in %.0f %% (median), and in "
+            "every step they wait for it: its disk, its network or its processors are slower.",
+            host,
+            100 * share,
+            interval.last_step - interval.steps + 1,
+            interval.last_step,
+            100 * others,
+        )
 
     def _diagnose(self, means: dict[str, float]) -> None:
         """Warns when a failure appears, not in every interval that it lasts."""
@@ -107,10 +153,11 @@ class TrainingLog:
         self._diagnosed = sentence is not None
 
 
-def _speed(steps: int, seconds: float, wait_seconds: float, batch_size: int) -> dict[str, Any]:
-    return {
-        "examples_per_s": steps * batch_size / seconds if steps else None,
-        "step_ms": 1000 * seconds / steps if steps else None,
-        "data_wait_share": wait_seconds / seconds if steps else None,
-        "timed_steps": steps,
-    }
+def _speed(step_seconds: Sequence[float], seconds: float, wait_seconds: float, batch_size: int) -> dict[str, Any]:
+    names = ("examples_per_s", "step_ms", "step_ms_p50", "step_ms_p95", "step_ms_max", "data_wait_share")
+    steps = len(step_seconds)
+    if not steps:
+        return dict.fromkeys(names) | {"timed_steps": 0}
+    percentiles = 1000 * np.percentile(step_seconds, (50, 95, 100))
+    values = (steps * batch_size / seconds, 1000 * seconds / steps, *map(float, percentiles), wait_seconds / seconds)
+    return dict(zip(names, values, strict=True)) | {"timed_steps": steps}

@@ -29,7 +29,7 @@ class StallWatch:
 
     def __init__(
         self,
-        seconds: float,
+        seconds: float | int,
         *,
         clock: Callable[[], float] = time.monotonic,
         print_stacks: Callable[[], None] | None = None,

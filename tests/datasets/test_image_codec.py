@@ -1,9 +1,12 @@
+import os
 import struct
+import time
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 
 from vigor_jax.datasets import image_codec
 from vigor_jax.errors import UserError
@@ -32,12 +35,139 @@ def test_jpeg_round_trip_is_close_and_keeps_the_channel_order(picture):
     assert small < large
 
 
-def test_grey_files_become_three_channels(picture):
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(rows: list[bytes], width: int, *, colour: int, bits: int = 8, extra: bytes = b"") -> bytes:
+    """A PNG written by hand: of any kind that the format knows."""
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, colour, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return image_codec.PNG_START + chunk(b"IHDR", header) + extra + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def with_orientation(data: bytes, orientation: int, order: str = ">") -> bytes:
+    """The same JPEG or PNG with an EXIF orientation."""
+    magic = b"MM\0*" if order == ">" else b"II*\0"
+    other = struct.pack(order + "HHIHH", 0x0100, 3, 1, 7, 0)
+    tiff = magic + struct.pack(order + "IH", 8, 2) + other + struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
+    if data.startswith(image_codec.PNG_START):
+        return data[:33] + chunk(b"eXIf", tiff) + data[33:]
+    body = b"Exif\0\0" + tiff
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
+
+
+def assert_refused(data: bytes, folder, message: str, *, by_header: bool = True) -> None:
+    path = folder / "image.jpg"
+    path.write_bytes(data)
+    with pytest.raises(image_codec.ImageError, match=rf"image\.jpg: .*{message}"):
+        image_codec.decode(data, str(path))
+    if by_header:
+        with pytest.raises(image_codec.ImageError, match=rf"image\.jpg: .*{message}"):
+            image_codec.read_size(path)
+
+
+def test_grey_is_refused(tmp_path, picture):
     for suffix in (".png", ".jpg"):
-        data = cv2.imencode(suffix, picture[..., 0])[1].tobytes()
-        decoded = image_codec.decode(data, "grey")
-        assert decoded.shape == picture.shape
-        np.testing.assert_array_equal(decoded[..., 0], decoded[..., 2])
+        assert_refused(cv2.imencode(suffix, picture[..., 0])[1].tobytes(), tmp_path, "greyscale where 8-bit colour")
+    rows = [np.stack([row, row], axis=-1).tobytes() for row in picture[..., 0]]
+    assert_refused(png(rows, 160, colour=4), tmp_path, "greyscale with transparency")
+
+
+def test_cmyk_is_refused(tmp_path, picture):
+    four = np.concatenate([picture, picture[..., :1]], axis=2)
+    assert_refused(simplejpeg.encode_jpeg(four, colorspace="CMYK"), tmp_path, "CMYK where 8-bit colour is expected")
+
+
+def test_16_bits_are_refused(tmp_path, picture):
+    assert_refused(cv2.imencode(".png", picture.astype(np.uint16) * 257)[1].tobytes(), tmp_path, "16 bits a sample")
+    twelve = bytearray(jpeg(picture))
+    twelve[twelve.index(b"\xff\xc0") + 4] = 12
+    assert_refused(bytes(twelve), tmp_path, "12 bits a sample")
+
+
+def test_a_palette_is_colour(tmp_path):
+    """What map services hand out: the decoded pixels are the palette's colours, whatever its depth."""
+    rng = np.random.default_rng(0)
+    palette = rng.integers(0, 256, (256, 3), np.uint8)
+    index = rng.integers(0, 256, (12, 20), np.uint8)
+    data = png([row.tobytes() for row in index], 20, colour=3, extra=chunk(b"PLTE", palette.tobytes()))
+    np.testing.assert_array_equal(image_codec.decode(data, "tile.png"), palette[index])
+    (tmp_path / "tile.png").write_bytes(data)
+    assert image_codec.read_size(tmp_path / "tile.png") == (12, 20)
+    index //= 16
+    halves = [bytes(row[0::2] << 4 | row[1::2]) for row in index]
+    data = png(halves, 20, colour=3, bits=4, extra=chunk(b"PLTE", palette[:16].tobytes()))
+    np.testing.assert_array_equal(image_codec.decode(data, "tile.png"), palette[index])
+
+
+def test_only_opaque_pixels_are_taken(tmp_path, picture):
+    alpha = np.full((*picture.shape[:2], 1), 255, np.uint8)
+    rgba = np.concatenate([picture, alpha], axis=2)
+    data = png([row.tobytes() for row in rgba], 160, colour=6)
+    np.testing.assert_array_equal(image_codec.decode(data, "tile.png"), picture)
+    rgba[50, 70, 3] = 254
+    assert_refused(png([row.tobytes() for row in rgba], 160, colour=6), tmp_path, "transparent", by_header=False)
+    key = chunk(b"tRNS", struct.pack(">HHH", *map(int, picture[3, 4])))
+    rows = [row.tobytes() for row in picture]
+    assert_refused(png(rows, 160, colour=2, extra=key), tmp_path, "transparent", by_header=False)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_turned_pixels_are_refused(tmp_path, picture, order):
+    for whole in (jpeg(picture), image_codec.encode_png(picture)):
+        upright = with_orientation(whole, 1, order)
+        np.testing.assert_array_equal(image_codec.decode(upright, "a"), image_codec.decode(whole, "a"))
+        for orientation in (2, 3, 6, 8):
+            assert_refused(with_orientation(whole, orientation, order), tmp_path, f"EXIF orientation is {orientation}")
+        unknown = with_orientation(whole, 0, order)
+        assert image_codec.decode(unknown, "a").shape == picture.shape
+    data = jpeg(picture)
+    cut = data[:2] + b"\xff\xe1" + struct.pack(">H", 12) + b"Exif\0\0MM\0*" + data[2:]
+    assert image_codec.decode(cut, "EXIF without a directory").shape == picture.shape
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch, picture):
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", None)  # calling it would be another error
+    monkeypatch.setattr(cv2, "imdecode", None)
+    huge = bytearray(jpeg(picture))
+    at = huge.index(b"\xff\xc0") + 5
+    huge[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
+    assert_refused(bytes(huge), tmp_path, "claims 65000 x 65000 pixels, more than the 67,108,864")
+    rows = [bytes(3 * 2)] * 2
+    bomb = bytearray(png(rows, 2, colour=2))
+    bomb[16:24] = struct.pack(">II", 1 << 30, 1 << 30)
+    assert_refused(bytes(bomb), tmp_path, "claims 1073741824 x 1073741824 pixels")
+    bomb[16:24] = struct.pack(">II", 0, 2)
+    assert_refused(bytes(bomb), tmp_path, "2 x 0 pixels")
+    # A few bytes a scan, each of which visits every block.
+    progressive = jpeg(picture, progressive=True)
+    scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    assert_refused(progressive[:-2] + scan * 500 + progressive[-2:], tmp_path, "more passes", by_header=False)
+
+
+def test_headers_without_end_are_refused_at_once(tmp_path, picture):
+    started = time.perf_counter()
+    assert_refused(b"\xff\xd8" + b"\xff" * 5_000_000, tmp_path, "no pixels after")
+    assert_refused(b"\xff\xd8" + b"\xff\xe0\0\2" * 1_000_000, tmp_path, "no pixels after")
+    whole = image_codec.encode_png(picture)
+    assert_refused(whole[:33] + chunk(b"teXt", b"") * 200_000 + whole[33:], tmp_path, "chunks", by_header=False)
+    assert time.perf_counter() - started < 5
+
+
+def test_what_is_no_plain_file_is_refused(tmp_path, monkeypatch, picture):
+    os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for a writer
+    (tmp_path / "folder.jpg").mkdir()
+    for name, message in (("pipe.jpg", "not a plain file"), ("folder.jpg", "."), ("nothing.jpg", "cannot be read")):
+        for attempt in (image_codec.read_size, image_codec.read_file):
+            with pytest.raises(image_codec.ImageError, match=rf"{name}: {message}"):
+                attempt(tmp_path / name)
+    with (tmp_path / "sparse.jpg").open("wb") as file:
+        file.write(jpeg(picture))
+        file.truncate(1 << 40)
+    for attempt in (image_codec.read_size, image_codec.read_file):
+        with pytest.raises(image_codec.ImageError, match=r"sparse\.jpg: 1,099,511,627,776 bytes, more than"):
+            attempt(tmp_path / "sparse.jpg")
 
 
 def jpeg(picture, *, progressive=False):

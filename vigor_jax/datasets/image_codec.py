@@ -1,5 +1,7 @@
 """Image files to pixels and back: strict decoding, the one resize routine, JPEG encoding."""
 
+import os
+import stat
 import zlib
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import numpy as np
 import simplejpeg
 from jaxtyping import UInt8
 
+from vigor_jax.datasets import image_header
+from vigor_jax.datasets.image_header import JPEG_START, PNG_START, ImageHeader
 from vigor_jax.errors import UserError
 
 # Our own threads each work on one image; OpenCV's pool below them would only fight for the same cores.
@@ -17,74 +21,100 @@ JPEG_QUALITY = 95  # of prepared images: artefacts stay below what the resize it
 
 Image = UInt8[np.ndarray, "height width 3"]
 
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the SOF markers: they hold the size
+_PNG_END, _JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
 _EDGE_BYTES = 1 << 12  # how much of either end of a file `read_size` reads at first
+_MAX_FILE_BYTES = 1 << 28  # more than the pixels of any image that is decoded
+_MAX_PNG_CHUNKS = 1 << 17
 
 
 class ImageError(UserError):
     """An image file that is empty, cut short, corrupt or of another kind; names the file and the mend."""
 
 
-def decode(data: bytes, name: str) -> Image:
-    """Decodes a whole JPEG or PNG file to RGB, uint8 [height, width, 3]; grey files become three equal channels.
+def read_file(path: Path) -> bytes:
+    """The bytes of an image file.
 
-    Strict: what decoders commonly paper over with grey (missing or damaged data) is refused.
+    Raises:
+      ImageError: it cannot be read, is no plain file, or is larger than an image can be.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            _check_file(path, os.fstat(file.fileno()))
+            return file.read()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def decode(data: bytes, name: str) -> Image:
+    """Decodes a whole JPEG or PNG file of 8-bit colour to RGB, uint8 [height, width, 3].
+
+    Strict: what decoders commonly paper over with grey (missing or damaged data) is refused, and so is what they
+    would convert unasked: grey, CMYK, 16 bits, transparency, pixels stored turned (EXIF). Palettes are colour.
 
     Args:
       data: the file's bytes.
       name: of the file, for the error.
 
     Raises:
-      ImageError: empty, truncated or corrupt data, or neither JPEG nor PNG.
+      ImageError: empty, truncated or corrupt data, neither JPEG nor PNG, not 8-bit colour, or of a size or a number of
+        passes that no image has (a decompression bomb); refused before anything is decoded.
     """
-    _check_start(data, name)
-    if data.startswith(_JPEG_START):
+    kind = _check_start(data, name)
+    header = _header(data, name, kind)
+    if header is None:
+        raise _broken(name, kind, f"it stops after {len(data):,} bytes, within its header")
+    if kind == "JPEG":
+        if image_header.too_many_scans(data, header):
+            raise ImageError(f"{name}: decoding this JPEG takes more passes than any camera writes. Fetch it again.")
         try:
             return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
         except ValueError as error:
-            raise _broken(name, "JPEG", str(error)) from error
-    # OpenCV 4 hands back the rows above the damage, so its result alone proves nothing.
+            raise _broken(name, kind, str(error)) from error
+    # OpenCV hands back the rows above some damage, so its result alone proves nothing.
     _check_png_chunks(data, name)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise _broken(name, "PNG", "the decoder gave up")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3:
+        raise _broken(name, kind, "the decoder gave up")
+    if image.shape[2] == 4:
+        if image[..., 3].min() < 255:
+            raise ImageError(f"{name}: parts of it are transparent. Fetch it again, or convert it to RGB.")
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def read_size(path: Path) -> tuple[int, int]:
     """(height, width) of an image file from its first bytes, having checked by its last that it is all there.
 
-    A hundredth of the cost of decoding; damage between the two ends goes unnoticed.
+    A hundredth of the cost of decoding; damage between the two ends goes unnoticed, and so does transparency.
 
     Raises:
-      ImageError: empty or truncated file, or neither JPEG nor PNG.
+      ImageError: empty, truncated or unreadable file, neither JPEG nor PNG, not 8-bit colour, or a decompression bomb.
     """
-    length = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(_EDGE_BYTES)
-        _check_start(head, str(path))
-        if head.startswith(_PNG_START):
-            file.seek(max(0, length - len(_PNG_END)))
-            if file.read() != _PNG_END or length < 45:
-                raise _broken(str(path), "PNG", f"it stops after {length:,} bytes without its end marker")
-            return int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big")
-        found = _jpeg_frame(head)
-        if found is None:  # a header fatter than usual (embedded profiles, thumbnails)
-            file.seek(0)
-            head = file.read()
-            found = _jpeg_frame(head)
-        if found is None:
-            raise _broken(str(path), "JPEG", f"it stops after {length:,} bytes, within its header")
-        size, frame_at = found
-        # An embedded thumbnail has an end marker of its own, so only what follows the frame header counts.
-        file.seek(max(frame_at, length - _EDGE_BYTES))
-        if _JPEG_END not in file.read():
-            file.seek(frame_at)  # some cameras append data of their own after the end marker
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            length = _check_file(path, os.fstat(file.fileno()))
+            head = file.read(_EDGE_BYTES)
+            kind = _check_start(head, str(path))
+            header = _header(head, str(path), kind)
+            if header is None:  # a header fatter than usual (embedded profiles, thumbnails)
+                file.seek(0)
+                header = _header(file.read(), str(path), kind)
+            if header is None:
+                raise _broken(str(path), kind, f"it stops after {length:,} bytes, within its header")
+            if kind == "PNG":
+                file.seek(max(0, length - len(_PNG_END)))
+                if file.read() != _PNG_END or length < 45:
+                    raise _broken(str(path), kind, f"it stops after {length:,} bytes without its end marker")
+                return header.size
+            # An embedded thumbnail has an end marker of its own, so only what follows the frame header counts.
+            file.seek(max(header.frame_at, length - _EDGE_BYTES))
             if _JPEG_END not in file.read():
-                raise _broken(str(path), "JPEG", f"it stops after {length:,} bytes without its end marker")
-        return size
+                file.seek(header.frame_at)  # some cameras append data of their own after the end marker
+                if _JPEG_END not in file.read():
+                    raise _broken(str(path), kind, f"it stops after {length:,} bytes without its end marker")
+            return header.size
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def resize(image: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "new_height new_width 3"]:
@@ -117,11 +147,45 @@ def encode_png(image: Image) -> bytes:
     return data.tobytes()
 
 
-def _check_start(data: bytes, name: str) -> None:
+def _open_at_once(path: str, flags: int) -> int:
+    """Opens a pipe without waiting for its writer; `_check_file` then refuses it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _check_file(path: Path, status: os.stat_result) -> int:
+    """The length in bytes of an open file that may be read whole."""
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{path}: not a plain file. Put the image in its place.")
+    if status.st_size > _MAX_FILE_BYTES:
+        raise ImageError(
+            f"{path}: {status.st_size:,} bytes, more than the {_MAX_FILE_BYTES:,} an image may have. Fetch it again."
+        )
+    return status.st_size
+
+
+def _unreadable(path: Path, error: OSError) -> ImageError:
+    return ImageError(f"{path}: cannot be read ({error.strerror or error}). Mend its permissions, or fetch it again.")
+
+
+def _check_start(data: bytes, name: str) -> str:
+    """Which of the two kinds it is."""
     if not data:
         raise ImageError(f"{name}: the file is empty. Fetch it again.")
-    if not data.startswith((_JPEG_START, _PNG_START)):
+    if not data.startswith((JPEG_START, PNG_START)):
         raise ImageError(f"{name}: neither a JPEG nor a PNG; it starts with {data[:8]!r}. Fetch it again.")
+    return "JPEG" if data.startswith(JPEG_START) else "PNG"
+
+
+def _header(data: bytes, name: str, kind: str) -> ImageHeader | None:
+    """A header that was found fit, or None if it goes on beyond these bytes."""
+    try:
+        header = image_header.parse(data)
+    except ValueError as error:
+        raise _broken(name, kind, str(error)) from error
+    problem = header and header.problem()
+    if problem:
+        raise ImageError(f"{name}: {problem}")
+    return header
 
 
 def _broken(name: str, kind: str, detail: str) -> ImageError:
@@ -130,8 +194,8 @@ def _broken(name: str, kind: str, detail: str) -> ImageError:
 
 def _check_png_chunks(data: bytes, name: str) -> None:
     """Walks the chunks to the end marker and compares the checksum of each."""
-    at = len(_PNG_START)
-    while True:
+    at = len(PNG_START)
+    for _ in range(_MAX_PNG_CHUNKS):
         length = int.from_bytes(data[at : at + 4], "big")
         body_end = at + 8 + length
         if len(data) < body_end + 4:
@@ -142,19 +206,4 @@ def _check_png_chunks(data: bytes, name: str) -> None:
         if kind == b"IEND":
             return
         at = body_end + 4
-
-
-def _jpeg_frame(head: bytes) -> tuple[tuple[int, int], int] | None:
-    """((height, width), where the frame header is) or None if the header goes on beyond these bytes."""
-    at = 2
-    while at + 9 <= len(head):
-        if head[at] != 0xFF:
-            return None
-        marker = head[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        if marker in _JPEG_FRAMES:
-            return (int.from_bytes(head[at + 5 : at + 7], "big"), int.from_bytes(head[at + 7 : at + 9], "big")), at
-        at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
-    return None
+    raise _broken(name, "PNG", f"more than {_MAX_PNG_CHUNKS:,} chunks")

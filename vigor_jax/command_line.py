@@ -12,6 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from vigor_jax import config as configs
+from vigor_jax.cluster import Processes
 from vigor_jax.config import Config
 from vigor_jax.errors import UserError
 
@@ -22,12 +23,40 @@ usage: python main.py --config=FILE[:VARIANT] [--config.KEY=VALUE ...] [--workdi
   python main.py --config=configs/cross_area.py --config.data.root=/path/to/VIGOR
   python main.py --config=configs/cross_area.py:siamese_vgg --config.batch.size=32 --workdir=runs/siamese
 
+Many hosts: the same command on each. TPU pod slices, Slurm and MPI are found (--distributed=off: do not look; =on: do
+not train alone). Plain machines are told: --coordinator_address=HOST:PORT --num_processes=N --process_id=I.
+
 The workdir is runs/<config.name> unless given. The same command again goes on where the run stopped.
 Each config file says at its top what it needs and what to expect; vigor_jax/config.py lists every key."""
 
 
 class UsageError(UserError):
     """The flags cannot be understood."""
+
+
+def processes(argv: Sequence[str]) -> tuple[Processes, list[str]]:
+    """Takes the flags about the processes of a run out of the command line.
+
+    Args:
+      argv: `sys.argv`.
+
+    Returns:
+      What they say, and argv without them, for `parse`.
+
+    Raises:
+      UsageError: a value that is none of those allowed.
+    """
+    values = flags.FlagValues()
+    options = {"flag_values": values}
+    mode = flags.DEFINE_enum("distributed", "auto", ["auto", "on", "off"], "look for other processes?", **options)
+    address = flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0", **options)
+    count = flags.DEFINE_integer("num_processes", None, "of the run", **options)
+    index = flags.DEFINE_integer("process_id", None, "of this process", **options)
+    try:
+        left = values(list(argv), known_only=True)
+    except flags.Error as error:
+        raise UsageError(str(error)) from error
+    return Processes(mode.value, address.value, count.value, index.value), left
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, Path]:

@@ -9,15 +9,35 @@ from tqdm import tqdm
 # They log through absl as we do, every save and every file; their errors still come through.
 _CHATTY = ("/orbax/", "/grain/", "/tensorflow_datasets/", "/array_record/", "/etils/")
 
+_host = 0
 
-def set_up() -> None:
-    """Prints our log lines bare, warnings and errors by their level, on standard error; library chatter is dropped."""
+
+def set_up(host: int = 0) -> None:
+    """Prints our log lines bare, warnings and errors by their level, on standard error; library chatter is dropped.
+
+    Args:
+      host: which of several this is; those other than 0 print no more than warnings, behind their number.
+    """
+    global _host
+    _host = host
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
     root.addHandler(_ConsoleHandler())
     root.setLevel(logging.WARNING)
-    absl_logging.set_verbosity(absl_logging.INFO)
+    absl_logging.set_verbosity(absl_logging.WARNING if host else absl_logging.INFO)
+
+
+def is_quiet() -> bool:
+    """Whether another host shows the progress of what all do."""
+    return _host > 0
+
+
+def say(sentence: str) -> None:
+    """Prints a sentence on standard error, behind the number of the host where that is not 0."""
+    # Through tqdm, which takes a progress bar off the terminal's last line while it writes.
+    tqdm.write(f"[host {_host}] {sentence}" if _host else sentence, file=sys.stderr)
+    sys.stderr.flush()
 
 
 class _ConsoleHandler(logging.Handler):
@@ -27,8 +47,7 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        # Through tqdm, which takes a progress bar off the terminal's last line while it writes.
-        tqdm.write(f"{level}{self.format(record)}", file=sys.stderr)
+        say(f"{level}{self.format(record)}")
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:

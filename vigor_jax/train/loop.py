@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from absl import logging
 
-from vigor_jax import tasks
+from vigor_jax import config as configs
+from vigor_jax import hosts, tasks
 from vigor_jax.config import Config, ConfigError
 from vigor_jax.errors import UserError
 from vigor_jax.input.device_feed import DeviceFeed
@@ -45,20 +46,23 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> dict[str, Any]:
       ConfigError: a value that cannot work here, such as a batch that the devices do not divide.
       ResumeError: the workdir holds a run of another model, seed, batch or data.
       NonFiniteError: loss or gradient were not finite.
+      HostsDiffer: they were not started alike, or do not share the workdir.
+      StoppedTogether: another host failed while all got ready.
       UserError: the workdir cannot be written to, or the devices have too little memory.
     """
     workdir = Path(workdir).absolute()
     mesh = data_mesh()
-    require_divisible(config.batch.size, mesh)
-    complete = summary.finished(workdir, config)
+    hosts.require_same({"--workdir": str(workdir), "config": configs.to_dict(config), "version of": record.versions()})
+    hosts.together(lambda: require_divisible(config.batch.size, mesh))
+    complete = hosts.from_first(lambda: summary.finished(workdir, config))
     if complete is not None:
         logging.info("This run is complete: %s", workdir / summary.FILE_NAME)
         return complete
-    task = tasks.create(config)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir={workdir} cannot be made or written to: {error}") from error
+    # Host 0 prepares the data; the others find it, or prepare their own where they share no disk.
+    task = hosts.first_then_others(lambda: tasks.create(config))
+    hosts.require_same({"fingerprint of": task.fingerprint})
+    hosts.together(lambda: _make(workdir))
+    hosts.require_shared(workdir)
     with (
         StallWatch(config.stall_seconds) as watch,
         Checkpoints(
@@ -66,6 +70,13 @@ def train_and_evaluate(config: Config, workdir: str | Path) -> dict[str, Any]:
         ) as checkpoints,
     ):
         return _Run(config, workdir, task, mesh, checkpoints, watch).run()
+
+
+def _make(workdir: Path) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} cannot be made or written to: {error}") from error
 
 
 class _Run:

@@ -1,0 +1,156 @@
+"""Joins the processes of a run by `jax.distributed`, and leaves them again.
+
+Process i is host i to the rest of the house, also where several processes share a machine.
+"""
+
+import os
+import socket
+import sys
+import traceback
+from collections import Counter
+
+from absl import logging
+
+from vigor_jax import cluster, console
+from vigor_jax.background import in_background
+from vigor_jax.cluster import DistributedError, Joining, Processes
+
+# To come together: as long as JAX itself would wait.
+JOIN_SECONDS = 300
+# JAX ends the process, without a word for people, where the others do not come. We give up earlier.
+_LATER = 60
+# For the others to end too. After a run they wait for host 0 to write the report; an error that all share reaches all
+# at once; and who fails alone must not wait for those that wait for it.
+_END_SECONDS = 3600
+_FAIL_SECONDS = 15
+
+_joining = _joined = False
+
+
+def join(processes: Processes, *, timeout_s: int = JOIN_SECONDS) -> None:
+    """Makes this process one of several, if it is; to be called before JAX is used for anything.
+
+    Afterwards hosts other than 0 log warnings and errors only.
+
+    Args:
+      processes: the flags.
+      timeout_s: how long to wait for the others.
+
+    Raises:
+      DistributedError: flags that cannot work, no coordinator found or reached, processes that did not come, or
+        hosts with different numbers of devices.
+    """
+    global _joining, _joined
+    joining = cluster.joining(processes, os.environ)
+    if joining is None:
+        return
+    address = joining.arguments.get("coordinator_address")
+    if address and joining.arguments["process_id"] == 0:
+        _require_free(address)
+        logging.info("Waiting at %s for %d processes in all.", address, joining.arguments["num_processes"])
+    import jax  # here, as an error in the flags shall not wait for it to load
+
+    _joining = True
+    started = in_background(
+        jax.distributed.initialize,
+        **joining.arguments,
+        initialization_timeout=timeout_s + _LATER,
+        shutdown_timeout_seconds=_END_SECONDS,
+    )
+    try:
+        started.result(timeout_s)
+    except TimeoutError as error:
+        raise DistributedError(_nobody_came(joining, timeout_s)) from error
+    except Exception as error:
+        _joining = False
+        if joining.tentative and isinstance(error, ValueError):  # as JAX says that it found nothing
+            return
+        raise DistributedError(
+            f"JAX cannot join the processes by {joining.found}: {error}\nGive --coordinator_address=HOST:PORT "
+            "--num_processes=N --process_id=I, or --distributed=off to train in this process alone."
+        ) from error
+    _joined = True
+    if jax.process_count() > 1:
+        console.set_up(host=jax.process_index())
+        _require_equal_shares()
+        logging.info("%d hosts with %d devices, by %s.", jax.process_count(), jax.device_count(), joining.found)
+
+
+def leave(code: int) -> None:
+    """Leaves the other processes; the last thing a process does.
+
+    Returns if it was alone or all end together. Otherwise the process ends here, whereupon JAX ends the others.
+
+    Args:
+      code: that the process is to exit with.
+    """
+    global _joining, _joined
+    if not _joining:
+        return
+    if _joined:
+        import jax
+
+        left = in_background(jax.distributed.shutdown)
+        try:
+            left.result(_FAIL_SECONDS if code else _END_SECONDS)
+        except Exception as error:
+            if not code:
+                print(f"error: the hosts did not end together: {error!r}", file=sys.stderr)
+        else:
+            _joining = _joined = False
+            return
+    if sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: what is under way in the background could hold it up for minutes, or end it by a crash.
+    os._exit(code)
+
+
+def _require_free(address: str) -> None:
+    """JAX crashes where the port is taken, or shares it with another run."""
+    port = address.rpartition(":")[2]
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", int(port)))
+        except OSError as error:
+            raise DistributedError(
+                f"--coordinator_address={address}: port {port} of this machine, on which process 0 was to wait for the "
+                f"others, is not free ({error.strerror}). Give another to all processes."
+            ) from error
+
+
+def _nobody_came(joining: Joining, timeout_s: int) -> str:
+    address = joining.arguments.get("coordinator_address")
+    if address is None:
+        return (
+            f"The processes named by {joining.found} did not all come within {timeout_s} s. See what the others write, "
+            "or give --distributed=off to train in this process alone."
+        )
+    count, index = joining.arguments["num_processes"], joining.arguments["process_id"]
+    host, _, port = address.rpartition(":")
+    this = f"Process {index} of {count}"
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        return (
+            f"{this} found nobody at {address} within {timeout_s} s ({error}). Is process 0 running on that machine, "
+            "and may this one reach the port?"
+        )
+    return (
+        f"{this} waited at {address} for {timeout_s} s, but not all {count} came. Was each started, with its own "
+        f"--process_id of 0..{count - 1} and the same --num_processes?"
+    )
+
+
+def _require_equal_shares() -> None:
+    import jax
+
+    devices = Counter(device.process_index for device in jax.devices())
+    if len(set(devices.values())) > 1:
+        listed = ", ".join(f"host {host}: {count}" for host, count in sorted(devices.items()))
+        raise DistributedError(
+            f"The hosts have different numbers of devices ({listed}), but each reads an equal share of every batch. "
+            "Start them with equally many (CUDA_VISIBLE_DEVICES)."
+        )

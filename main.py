@@ -8,28 +8,37 @@ Kept short; everything it calls can be called from Python:
 import sys
 from collections.abc import Sequence
 
-from vigor_jax import command_line, console
-from vigor_jax.errors import UserError
+from vigor_jax import command_line, console, distributed
+from vigor_jax.errors import PREEMPTED, Preempted, UserError
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code: 0, or 2 after an error that the user can mend, or 130 after Ctrl-C."""
+    """Returns the exit code: 0; 2 after an error that the user can mend; 75 when preempted, 130 after Ctrl-C."""
     console.set_up()
+    code = 1
     try:
+        processes, argv = command_line.processes(argv)
         config, workdir = command_line.parse(argv)
         # Not before the flags are known to be good: an error in them shall not wait for JAX to load.
         from vigor_jax import compilation_cache
         from vigor_jax.train.loop import train_and_evaluate
 
         compilation_cache.keep()
+        distributed.join(processes)
         train_and_evaluate(config, workdir)
+        code = 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        console.say(f"error: {error}")
+        code = 2
+    except Preempted as stop:
+        console.say(f"{stop}")
+        code = PREEMPTED
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
-        return 130
-    return 0
+        console.say("Stopped. The same command goes on from the last checkpoint.")
+        code = 130
+    finally:
+        distributed.leave(code)
+    return code
 
 
 if __name__ == "__main__":

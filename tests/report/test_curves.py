@@ -34,6 +34,43 @@ def test_the_loss_stands_with_its_parts_and_the_rest_alone(write_run, tmp_path):
     assert rate.legend == []
 
 
+def test_what_was_measured_in_the_same_way_shares_a_plot_in_its_unit(write_run, tmp_path):
+    workdir = write_run(tmp_path).workdir
+    rows = [
+        {
+            "step": 4 * k,
+            "train/loss": 1.0,
+            "train/grad_norm": 7.0,
+            "train/examples_per_s": 100.0,
+            "train/step_ms": 20.0 * k,
+            "train/step_ms_p50": 10.0 * k,
+            "train/step_ms_p95": 15.0 * k,
+            "train/step_ms_max": 300.0,
+            "train/data_wait_share": 0.25 * k,
+            "train/host_memory_gib": 0.5 * k,
+            "train/host_memory_peak_gib": 2.0,
+        }
+        for k in range(1, 4)
+    ]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    norm, speed, step, longest, wait, memory = curves.of_the_rest(runs.read(workdir))
+    assert [plot.name for plot in (norm, speed, step)] == [
+        "training-grad_norm",
+        "training-examples_per_s",
+        "training-step_ms",
+    ]
+    assert [key.label for key in step.legend] == ["Mean", "Median", "95th percentile"]
+    assert list(step.figure.data[1].y) == [10, 20, 30]
+    assert step.figure.layout.yaxis.ticksuffix == " ms"
+    assert step.table.rows[-1] == ["3.00", "60\xa0ms", "30\xa0ms", "45\xa0ms"]
+    assert longest.legend == wait.legend == []
+    assert list(wait.figure.data[0].y) == [25, 50, 75]
+    assert wait.description.replace("\xa0", " ").endswith("from first to last: First host 25 % to 75 %.")
+    assert memory.title == "Memory of the host"
+    assert [key.label for key in memory.legend] == ["Now", "Most so far"]
+    assert norm.figure.layout.yaxis.rangemode is None
+
+
 def test_a_long_table_keeps_its_last_row(write_run, tmp_path):
     workdir = write_run(tmp_path).workdir
     rows = [{"step": k, "train/loss": 1.0 * k} for k in range(1, 102)]

@@ -1,6 +1,7 @@
 """What happened from epoch to epoch: one plot a figure, one curve a split."""
 
-from vigor_jax.report import plot, wording
+from vigor_jax.report import machine_panels, plot, wording
+from vigor_jax.report.machine_panels import Panel
 from vigor_jax.report.metrics_table import Table
 from vigor_jax.report.plot import Plot
 from vigor_jax.report.run import Run
@@ -11,13 +12,14 @@ _TABLE_ROWS = 25  # of a table beside a curve; of longer ones every so many
 def of_loss(run: Run) -> Plot:
     """The training loss, and what it is made of if the run logged that (`..._loss`), averaged over log intervals."""
     parts = [name for name in run.logged if name.endswith("_loss")]
-    return _of_training(run, ["loss", *parts], "Training loss")
+    labels = {name: wording.plain(name) for name in ("loss", *parts)}
+    return _of_training(run, Panel("Training loss", labels, from_zero=False))
 
 
 def of_the_rest(run: Run) -> list[Plot]:
-    """Everything else that training logged, a plot each."""
+    """Everything else that training logged; what is measured in the same way shares a plot."""
     rest = [name for name in run.logged if name != "loss" and not name.endswith("_loss")]
-    return [_of_training(run, [name], wording.plain(name)) for name in rest]
+    return [_of_training(run, panel) for panel in machine_panels.panels(rest)]
 
 
 def of_metric(run: Run, metric: str) -> Plot | None:
@@ -52,25 +54,29 @@ def of_metric(run: Run, metric: str) -> Plot | None:
     )
 
 
-def _of_training(run: Run, names: list[str], title: str) -> Plot:
-    drawing = plot.figure("epoch")
-    first, last, rows = [], [], {}
-    for index, name in enumerate(names):
-        epochs, values = run.trained(name)
-        drawing.add_trace(plot.line(index, epochs, values, wording.plain(name)))
-        for epoch, value in zip(epochs, values, strict=True):
-            rows.setdefault(epoch, {})[name] = f"{value:.4g}"
-        if values:
-            first.append(f"{wording.plain(name)} {values[0]:.4g}")
-            last.append(f"{values[-1]:.4g}")
-    changes = ", ".join(f"{start} to {end}" for start, end in zip(first, last, strict=True))
-    cells = [[f"{epoch:.2f}", *(row.get(name, "") for name in names)] for epoch, row in sorted(rows.items())]
+def _of_training(run: Run, panel: Panel) -> Plot:
+    drawing = plot.figure("epoch", panel.unit)
+    if panel.from_zero:
+        drawing.update_yaxes(rangemode="tozero")
+    changes, rows = [], {}
+    for index, (name, label) in enumerate(panel.labels.items()):
+        epochs, logged = run.trained(name)
+        values = [panel.scale * value for value in logged]
+        texts = [f"{value:.4g}{panel.unit}".replace(" ", wording.SPACE) for value in values]
+        drawing.add_trace(plot.line(index, epochs, values, label))
+        for epoch, text in zip(epochs, texts, strict=True):
+            rows.setdefault(epoch, {})[name] = text
+        if texts:
+            changes.append(f"{label} {texts[0]} to {texts[-1]}")
+    cells = [[f"{epoch:.2f}", *(row.get(name, "") for name in panel.labels)] for epoch, row in sorted(rows.items())]
+    told = f"from first to last: {', '.join(changes)}." if changes else "never logged."
     return Plot(
-        name=f"training-{names[0]}",
-        title=title,
+        name=f"training-{next(iter(panel.labels))}",
+        title=panel.title,
         figure=drawing,
-        description=f"{title} by epoch, from first to last: {changes}." if changes else f"{title}: never logged.",
-        table=_thinned(Table(["epoch", *map(wording.plain, names)], cells)),
+        description=f"{panel.title} by epoch, {told}",
+        note=panel.note,
+        table=_thinned(Table(["epoch", *panel.labels.values()], cells)),
         height=280,
     )
 

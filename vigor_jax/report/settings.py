@@ -14,9 +14,13 @@ def of_config(run: Run) -> list[tuple[str, Table]]:
 
 
 def of_machine(run: Run) -> list[tuple[str, Table]]:
-    """(group, table) of the speed that was measured and of the versions that were used."""
-    speed = {key: _measured(value) for key, value in run.summary["throughput"].items()}
-    return [("throughput", _table(speed)), ("versions", _table(run.summary["versions"]))]
+    """(group, table) of the speed and the memory that were measured and of the versions that were used."""
+    measured = {
+        group: {key: _measured(value) for key, value in run.summary[group].items()}
+        for group in ("throughput", "memory")
+        if group in run.summary  # runs of earlier versions measured no memory
+    }
+    return [(group, _table(values)) for group, values in (measured | {"versions": run.summary["versions"]}).items()]
 
 
 def _table(values: dict[str, Any]) -> Table:

@@ -14,7 +14,7 @@ _METRICS = {
     "queries": "Queries",
     "gallery": "Gallery",
 }
-_SPACE = "\N{NO-BREAK SPACE}"  # before a unit
+SPACE = "\N{NO-BREAK SPACE}"  # before a unit
 _COUNTS = ("queries", "gallery")
 
 # What a metric is compared with: the metrics of these prefixes, of which the best counts.
@@ -74,13 +74,13 @@ def value(metric: str, number: float | int, decimals: int = 1) -> str:
 
 def percent(share: float, decimals: int = 1) -> str:
     """A share in percent."""
-    return f"{100 * share:.{decimals}f}{_SPACE}%"
+    return f"{100 * share:.{decimals}f}{SPACE}%"
 
 
 def metres(distance: float | int) -> str:
     """A distance with as many digits as matter: 3.2 m, 57 m, 1.4 km, 1,203 km."""
     if distance < 9.95:
-        return f"{distance:.1f}{_SPACE}m"
+        return f"{distance:.1f}{SPACE}m"
     if distance < 999.5:
-        return f"{distance:.0f}{_SPACE}m"
-    return f"{distance / 1000:.1f}{_SPACE}km" if distance < 99_950 else f"{distance / 1000:,.0f}{_SPACE}km"
+        return f"{distance:.0f}{SPACE}m"
+    return f"{distance / 1000:.1f}{SPACE}km" if distance < 99_950 else f"{distance / 1000:,.0f}{SPACE}km"

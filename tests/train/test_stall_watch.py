@@ -1,4 +1,5 @@
 import ctypes
+import logging
 import re
 import threading
 
@@ -6,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from vigor_jax.train.loop import train_and_evaluate
 from vigor_jax.train.stall_watch import StallWatch
 
 
@@ -123,3 +125,35 @@ def test_nothing_is_left_behind(capfd):
         assert threading.active_count() == before
     assert not threading.Event().wait(0.1)
     assert capfd.readouterr().err == ""
+
+
+class Until(logging.Handler):
+    """Sets an event when something is logged."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.seen = text, threading.Event()
+
+    def emit(self, record):
+        if self.text in record.getMessage():
+            self.seen.set()
+
+
+def test_a_run_whose_reading_stalls_says_so_and_goes_on(toy_task, toy_config, register_toy, tmp_path, caplog):
+    reported = Until("while waiting for the data of step 6.")
+
+    class Stalling(toy_task):
+        def batch(self, step):
+            if step == 5:
+                assert reported.seen.wait(60)
+            return super().batch(step)
+
+    register_toy(Stalling())
+    logging.getLogger("absl").addHandler(reported)
+    try:
+        with caplog.at_level("WARNING"):
+            summary = train_and_evaluate(toy_config(stall_seconds=0.2), tmp_path)
+    finally:
+        logging.getLogger("absl").removeHandler(reported)
+    assert summary["steps"] == 8
+    assert any(text.endswith("of waiting for the data of step 6.") for text in caplog.messages)

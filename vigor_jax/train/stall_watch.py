@@ -53,7 +53,7 @@ class StallWatch:
         self._thread: threading.Thread | None = None
 
     def alive(self, doing: str) -> None:
-        """A sign of life; costs about a microsecond.
+        """A sign of life; costs some microseconds.
 
         Args:
           doing: what begins now, to be read after "while".

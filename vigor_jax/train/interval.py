@@ -78,7 +78,10 @@ class IntervalMeter:
 
     def add(self, metrics: dict[str, jax.Array], first_nonfinite_step: jax.Array) -> None:
         """Counts a step that was handed to the devices; waits only for the one some steps back."""
+        before = self._clock()
         self._metric_sums = metrics if self._metric_sums is None else _add(self._metric_sums, metrics)
+        # A CPU may do its steps in this very call.
+        self._device_seconds += self._clock() - before
         self._first_nonfinite_step = first_nonfinite_step
         self._steps += 1
         self._in_flight.append(first_nonfinite_step)

@@ -18,6 +18,7 @@ def main(argv: Sequence[str]) -> int:
     code = 1
     try:
         processes, argv = command_line.processes(argv)
+        allow_changes, argv = command_line.allows_changes(argv)
         config, workdir = command_line.parse(argv)
         # Not before the flags are known to be good: an error in them shall not wait for JAX to load.
         from vigor_jax import compilation_cache
@@ -25,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
 
         compilation_cache.keep()
         distributed.join(processes)
-        train_and_evaluate(config, workdir)
+        train_and_evaluate(config, workdir, allow_changes=allow_changes)
         code = 0
     except UserError as error:
         console.say(f"error: {error}")

@@ -26,7 +26,9 @@ usage: python main.py --config=FILE[:VARIANT] [--config.KEY=VALUE ...] [--workdi
 Many hosts: the same command on each. TPU pod slices, Slurm and MPI are found (--distributed=off: do not look; =on: do
 not train alone). Plain machines are told: --coordinator_address=HOST:PORT --num_processes=N --process_id=I.
 
-The workdir is runs/<config.name> unless given. The same command again goes on where the run stopped.
+The workdir is runs/<config.name> unless given. The same command again goes on where the run stopped; with another
+seed, data set or batch size only if told to (--allow_changes). SIGTERM or Ctrl-C once: the step under way is finished
+and saved, and the exit code is 75.
 Each config file says at its top what it needs and what to expect; vigor_jax/config.py lists every key."""
 
 
@@ -57,6 +59,21 @@ def processes(argv: Sequence[str]) -> tuple[Processes, list[str]]:
     except flags.Error as error:
         raise UsageError(str(error)) from error
     return Processes(mode.value, address.value, count.value, index.value), left
+
+
+def allows_changes(argv: Sequence[str]) -> tuple[bool, list[str]]:
+    """Takes --allow_changes out of the command line: whether it is given, and argv without it, for `parse`.
+
+    Raises:
+      UsageError: it has a value that is none.
+    """
+    values = flags.FlagValues()
+    given = flags.DEFINE_bool("allow_changes", False, "go on with other data, seed or batches", flag_values=values)
+    try:
+        left = values(list(argv), known_only=True)
+    except flags.Error as error:
+        raise UsageError(str(error)) from error
+    return given.value, left
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, Path]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vigor_jax import config, tasks
-from vigor_jax.tasks.task import Evaluated, LossOutput, WithoutCarry
+from vigor_jax.tasks.task import Evaluated, EvaluationStopped, LossOutput, WithoutCarry, never
 
 ALPHA = 5.0
 
@@ -29,6 +29,8 @@ class ToyTask(WithoutCarry):
     width: int = 4
     nonfinite_batch: int = -1  # this batch asks for an infinite loss
     batch_seconds: float = 0.0  # to make a batch
+    evaluation_batches: int = 0  # for each of which `should_stop` is asked; they take as long
+    evaluations_begun: int = 0
     collapsed_below: float = -1.0  # the loss that is diagnosed
     selection_metric: str = "validation/top1"
     fingerprint: dict = dataclasses.field(default_factory=lambda: {"data": "toy"})
@@ -86,7 +88,12 @@ class ToyTask(WithoutCarry):
         metrics = {"positive_similarity": jax.lax.pmean(positive.mean(), axis_name)}
         return loss, LossOutput({"statistics": statistics}, metrics)
 
-    def evaluate(self, variables, mesh):
+    def evaluate(self, variables, mesh, should_stop=never):
+        self.evaluations_begun += 1
+        for _ in range(self.evaluation_batches):
+            time.sleep(self.batch_seconds)
+            if should_stop():
+                raise EvaluationStopped
         step = int(variables["statistics"]["batches"])
         score = self.scores[len(self.evaluated_steps)] if len(self.evaluated_steps) < len(self.scores) else 0.5
         self.evaluated_steps.append(step)

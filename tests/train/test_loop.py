@@ -214,7 +214,7 @@ def test_the_learning_rate_is_the_schedules(toy_task, toy_config, register_toy, 
 
 def test_too_little_memory_names_the_knobs(toy_task, toy_config, register_toy, tmp_path):
     class Large(toy_task):
-        def evaluate(self, variables, mesh):
+        def evaluate(self, variables, mesh, should_stop):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nlong list")
 
     register_toy(Large())

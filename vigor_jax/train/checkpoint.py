@@ -1,85 +1,92 @@
-"""Checkpoints of a run: written in the background, the newest few and the best kept, restored on any devices."""
+"""The checkpoints of a run: the newest few and the best, one of where it was stopped, and none that is damaged."""
 
-import contextlib
-import json
-from collections.abc import Iterator, Mapping
+import dataclasses
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
+from absl import logging
+from jax.experimental import multihost_utils
 
-from vigor_jax.errors import UserError
+from vigor_jax.train.checkpoint_errors import DamagedCheckpoint, ResumeError, SaveError
+from vigor_jax.train.checkpoint_folder import CheckpointFolder
 from vigor_jax.train.state import TrainState
 
-_MISMATCHES_SHOWN = 12
+__all__ = ["Checkpoints", "DamagedCheckpoint", "Restored", "ResumeError", "SaveError"]
 
 
-class ResumeError(UserError):
-    """What lies in the workdir cannot be gone on with; the message shows both sides and the mend."""
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a run goes on from.
+
+    Attributes:
+      step: updates done.
+      state: on the devices.
+      plan: what the batches depend on.
+      metrics: of the evaluation at this step; None if there was none.
+      interrupted: the run was stopped right after this step, before it evaluated or saved as the step may demand.
+    """
+
+    step: int
+    state: TrainState
+    plan: dict[str, np.ndarray]
+    metrics: dict[str, float] | None
+    interrupted: bool
 
 
 class Checkpoints:
     """The checkpoints of one workdir; a context manager, which waits for the last one to be written.
 
-    Orbax's v0 `CheckpointManager` is known to this file alone. A checkpoint appears under its final name only when
-    it is complete, so one that was being written when the process died is never found again.
+    The regular ones are the newest few and the best. Beside them lies at most one of a run that was stopped between
+    two of them, in a folder of its own, so that it neither counts among them nor replaces any; it goes when a regular
+    one has got as far.
     """
 
     def __init__(self, directory: Path, *, newest: int, selection_metric: str):
-        """Finds what `directory` (absolute; made if missing) holds.
+        """Finds what there is.
 
         Args:
-          directory: of all checkpoints, one folder a step.
+          directory: of the regular checkpoints (absolute; made if missing), one folder a step. The others lie beside
+            it, in folders whose names begin with its name.
           newest: how many of the newest are kept.
           selection_metric: the checkpoint whose metrics have the highest value of it is kept as well.
         """
-
-        def quality(metrics: Mapping[str, float]) -> float:
-            return metrics[selection_metric]
-
-        policies = ocp.checkpoint_managers
-        keep_best = policies.BestN(get_metric_fn=quality, n=1, keep_checkpoints_without_metrics=False)
-        options = ocp.CheckpointManagerOptions(
-            save_decision_policy=policies.FixedIntervalPolicy(1),  # the loop decides
-            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(newest), keep_best]),
-            best_fn=quality,  # without it no metrics would be stored
-            enable_async_checkpointing=True,
-            cleanup_tmp_directories=True,
-        )
         self.directory = directory
-        self._manager = ocp.CheckpointManager(
-            directory,
-            options=options,
-            item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
-                "plan": ocp.StandardCheckpointHandler(),
-                "record": ocp.JsonCheckpointHandler(),
-            },
-        )
+        self._selection_metric = selection_metric
+        self._regular = CheckpointFolder(directory, newest=newest, selection_metric=selection_metric)
+        self._interrupted_at = directory.with_name(f"{directory.name}_interrupted")
+        self._interrupted = self._open_interrupted() if self._interrupted_at.exists() else None
+
+    def _open_interrupted(self) -> CheckpointFolder:
+        return CheckpointFolder(self._interrupted_at, newest=1, selection_metric=self._selection_metric)
 
     def latest(self) -> int | None:
-        """The step of the newest complete checkpoint."""
-        return self._manager.latest_step()
+        """The step of the newest checkpoint."""
+        return max((step for _, step in self._all()), default=None)
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of `step` lies."""
+        return self._folder(step).path(step)
 
     def best(self) -> int | None:
         """The step whose evaluation was the best, of the checkpoints kept; None before the first evaluation."""
-        return self._manager.best_step()
+        return self._regular.best()
 
     def metrics(self, step: int) -> dict[str, float] | None:
         """What the evaluation at `step` found; None if there was none."""
-        return self._manager.metrics(step)
+        return self._folder(step).seal(step).metrics
 
     def record(self, step: int) -> dict[str, Any]:
         """What was stored beside the state at `step`.
 
         Raises:
-          ResumeError: it cannot be read.
+          DamagedCheckpoint: it cannot be read, or is not what was written.
         """
-        with self._reading(step):
-            return self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+        return self._folder(step).seal(step).record
 
     def save(
         self,
@@ -99,11 +106,75 @@ class Checkpoints:
           metrics: of the evaluation at this step, if there was one.
           plan: what the batches depend on (`Task.plan_state`), the same on every host; may be changed as soon as this
             returns.
+
+        Raises:
+          SaveError: this one or the one before could not be written.
         """
-        items = {"state": ocp.args.StandardSave(state), "record": ocp.args.JsonSave(record)}
-        if plan:
-            items["plan"] = ocp.args.StandardSave(jax.tree.map(np.array, plan))
-        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
+        complete = max(self._regular.steps(), default=-1)
+        self._regular.save(step, state, record, metrics, plan or {})
+        self._drop_interrupted(complete)
+
+    def save_interrupted(
+        self, step: int, state: TrainState, record: dict[str, Any], *, plan: dict[str, np.ndarray] | None = None
+    ) -> None:
+        """Writes where a run is stopped, unless the very step is saved; returns when it is on disk.
+
+        Raises:
+          SaveError: this one, or a regular one before it, could not be written.
+        """
+        if step not in (known for _, known in self._all()):
+            if self._interrupted is None:
+                self._interrupted = self._open_interrupted()
+            self._interrupted.save(step, state, record, None, plan or {})
+        self.wait()
+
+    def restore_newest(
+        self, into: TrainState, plan: dict[str, np.ndarray], check: Callable[[int, dict[str, Any]], None]
+    ) -> Restored | None:
+        """The newest checkpoint that is whole; those that are damaged are named and moved aside.
+
+        To be called on every host.
+
+        Args:
+          into: shapes, types and shardings (`state.abstract`).
+          plan: of the same names, shapes and types as the stored one.
+          check: of a step and its record; raises if they cannot be gone on with.
+
+        Returns:
+          None if there are no checkpoints.
+
+        Raises:
+          ResumeError: one is of another model or batch plan, or all are damaged; then nothing is moved.
+        """
+        found = self._all()
+        if not found:
+            return None
+        damage: dict[tuple[CheckpointFolder, int], str] = {}
+        for folder, step in found:
+            try:
+                folder.seal(step)
+            except DamagedCheckpoint as error:
+                damage[folder, step] = str(error)
+        self._agree(found, damage)
+        for folder, step in found:
+            if (folder, step) in damage:
+                continue
+            check(step, folder.seal(step).record)
+            restored = None
+            try:
+                restored = self._restored(folder, step, into, plan)
+            except DamagedCheckpoint as error:
+                damage[folder, step] = str(error)
+            self._agree(found, damage)
+            if (folder, step) not in damage:
+                self._set_aside(damage, step)
+                return restored
+        lines = [f"  {folder.path(step)}: {damage[folder, step]}" for folder, step in found]
+        raise ResumeError(
+            "Every checkpoint of this run is damaged:\n"
+            + "\n".join(lines)
+            + "\nBring one back from a copy, or give another --workdir to start afresh."
+        )
 
     def restore(self, step: int, into: TrainState) -> TrainState:
         """The state of `step`, laid out as `into` says, whatever devices it was written on.
@@ -113,15 +184,16 @@ class Checkpoints:
           into: shapes, types and shardings (`state.abstract`).
 
         Raises:
-          ResumeError: the checkpoint is of another model, or cannot be read.
+          ResumeError: the checkpoint is of another model.
+          DamagedCheckpoint: it is not what was written.
         """
-        with self._reading(step):
-            stored = _shapes(self._manager.item_metadata(step)["state"])
-        self._require_same_shapes(step, stored, _shapes(into))
-        # Not strict: the carry's rows are padded to a multiple of the devices, so their number may differ.
-        wanted = ocp.args.StandardRestore(into, strict=False)
-        with self._reading(step):
-            return self._manager.restore(step, args=ocp.args.Composite(state=wanted))["state"]
+        try:
+            return self._folder(step).restore(step, into)
+        except DamagedCheckpoint as error:
+            raise DamagedCheckpoint(
+                f"The checkpoint of step {step} is damaged: {error}. Move {self.path(step)} elsewhere to go on from "
+                "the one before it."
+            ) from error
 
     def plan(self, step: int, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The plan that was stored at `step`.
@@ -131,45 +203,82 @@ class Checkpoints:
           like: a plan of the same names, shapes and types.
 
         Raises:
-          ResumeError: it cannot be read, or has other shapes.
+          ResumeError: it has other shapes.
+          DamagedCheckpoint: it is not what was written.
         """
-        if not like:
-            return {}
-        with self._reading(step):
-            return self._manager.restore(step, args=ocp.args.Composite(plan=ocp.args.StandardRestore(like)))["plan"]
+        return self._folder(step).plan(step, like)
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk; raises what went wrong in the background."""
-        self._manager.wait_until_finished()
+        """Returns when everything saved is on disk.
 
-    @contextlib.contextmanager
-    def _reading(self, step: int) -> Iterator[None]:
-        """Names the checkpoint in what Orbax and TensorStore raise over damaged files."""
-        try:
-            yield
-        except (ValueError, OSError, KeyError) as error:
-            raise ResumeError(
-                f"The checkpoint of step {step} cannot be read: {error}\nDelete {self.directory / str(step)} to go on "
-                "from the one before it."
-            ) from error
+        Raises:
+          SaveError: it could not be written.
+        """
+        self._regular.wait()
+        if self._interrupted is not None:
+            self._interrupted.wait()
+        self._drop_interrupted(max(self._regular.steps(), default=-1))
 
-    def _require_same_shapes(self, step: int, stored: dict[str, str], wanted: dict[str, str]) -> None:
-        differing = [key for key in sorted(stored | wanted) if stored.get(key) != wanted.get(key)]
-        # The optimiser's moments have the parameters' shapes and would tell everything thrice.
-        own = [key for key in differing if not key.startswith("opt_state/")] or differing
-        lines = [
-            f"  {key}: {stored.get(key, 'missing')} in the checkpoint, {wanted.get(key, 'missing')} in this model"
-            for key in own
-        ]
-        if not lines:
-            return
-        if len(lines) > _MISMATCHES_SHOWN:
-            lines = [*lines[:_MISMATCHES_SHOWN], f"  ... and {len(lines) - _MISMATCHES_SHOWN} more"]
-        raise ResumeError(
-            f"The checkpoint of step {step} in {self.directory} is of another model:\n"
-            + "\n".join(lines)
-            + "\nGive another --workdir, or the config that this workdir was started with."
+    def _restored(self, folder: CheckpointFolder, step: int, into: TrainState, plan: dict[str, np.ndarray]) -> Restored:
+        return Restored(
+            step,
+            folder.restore(step, into),
+            folder.plan(step, plan),
+            folder.seal(step).metrics,
+            interrupted=folder is self._interrupted,
         )
+
+    def _all(self) -> list[tuple[CheckpointFolder, int]]:
+        """Newest first; of the same step the regular one first."""
+        folders = [self._regular] if self._interrupted is None else [self._regular, self._interrupted]
+        return sorted(((folder, step) for folder in folders for step in folder.steps()), key=lambda each: -each[1])
+
+    def _folder(self, step: int) -> CheckpointFolder:
+        for folder, known in self._all():
+            if known == step:
+                return folder
+        raise ValueError(f"{self.directory} holds no checkpoint of step {step}")
+
+    def _agree(
+        self, found: list[tuple[CheckpointFolder, int]], damage: dict[tuple[CheckpointFolder, int], str]
+    ) -> None:
+        """What one host cannot read, none goes on from."""
+        if jax.process_count() > 1:
+            own = np.array([each in damage for each in found])
+            for each, anywhere in zip(found, multihost_utils.process_allgather(own).any(axis=0), strict=True):
+                if anywhere:
+                    damage.setdefault(each, "another host cannot read it")
+
+    def _set_aside(self, damage: dict[tuple[CheckpointFolder, int], str], used: int) -> None:
+        """Moves what is damaged out of the way of the checkpoints to come, and says so."""
+        if not damage:
+            return
+        for folder, step in damage:
+            if jax.process_index() == 0:
+                place = _unused(self.directory.with_name(f"{self.directory.name}_damaged") / str(step))
+                place.parent.mkdir(exist_ok=True)
+                folder.path(step).rename(place)
+                logging.warning(
+                    "The checkpoint of step %d, %s, is damaged (%s). It was moved to %s. The run goes on from %s.",
+                    step,
+                    folder.path(step),
+                    damage[folder, step],
+                    place,
+                    self.path(used),
+                )
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints were set aside")
+        for folder in {folder for folder, _ in damage}:
+            folder.reload()
+
+    def _drop_interrupted(self, through: int) -> None:
+        """Forgets the checkpoint of a stop once a regular one is complete that has got as far."""
+        if self._interrupted is None or max(self._interrupted.steps(), default=-1) > through:
+            return
+        self._interrupted.close()
+        self._interrupted = None
+        if jax.process_index() == 0:
+            shutil.rmtree(self._interrupted_at)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -177,19 +286,19 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._manager.close()
+        try:
+            self._regular.close()
+            if self._interrupted is not None:
+                self._interrupted.close()
+        except SaveError as unsaved:
+            if error is None:
+                raise
+            logging.error("%s", unsaved)  # what ended the run is more than this, and is raised
 
 
-def _shapes(tree: Any) -> dict[str, str]:
-    """`{"params/aerial/kernel": "float32 [3, 3, 64, 64]"}` of a tree of arrays or of their descriptions.
-
-    Of the carry's arrays with rows these are left out, for they depend on the number of devices.
-    """
-    shapes = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        shape = list(leaf.shape)
-        if name.startswith("carry/") and len(shape) > 1:
-            shape[0] = "rows"
-        shapes[name] = f"{leaf.dtype} {json.dumps(shape)}"
-    return shapes
+def _unused(path: Path) -> Path:
+    number, candidate = 1, path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate

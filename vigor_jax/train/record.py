@@ -8,7 +8,7 @@ from typing import Any
 from vigor_jax import config as configs
 from vigor_jax.config import Config
 from vigor_jax.tasks.task import Task
-from vigor_jax.train.checkpoint import ResumeError
+from vigor_jax.train.checkpoint_errors import ResumeError
 
 _PACKAGES = ("vigor_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 # With another value of these the steps already done are not those that this config would have done.
@@ -37,18 +37,28 @@ def require_resumable(stored: dict[str, Any], current: dict[str, Any], where: st
     Raises:
       ResumeError: with every differing value of both.
     """
-    before, now = _fixed(stored), _fixed(current)
-    differing = [key for key in (before | now) if before.get(key) != now.get(key)]
-    if differing:
-        lines = [f"  {key}: {before.get(key)!r} in the checkpoint, {now.get(key)!r} now" for key in differing]
+    lines = [f"  {difference}" for difference in differences(stored, current)]
+    if lines:
         # A fingerprint does not say which key changed it.
-        others = [change for change in changes(stored, current) if change.split(":")[0] not in differing]
+        named = [line.split(":")[0].strip() for line in lines]
+        others = [change for change in changes(stored, current) if change.split(":")[0] not in named]
         lines += [f"  changed besides: {change}" for change in others]
         raise ResumeError(
             f"{where} was made with other data or batches, so going on would not be the run it promises:\n"
             + "\n".join(lines)
-            + "\nGive another --workdir to start afresh, or the old values to go on."
+            + "\nGive another --workdir to start afresh, the old values to go on, or --allow_changes to go on with the "
+            "new ones all the same."
         )
+
+
+def differences(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """`key: old in the checkpoint, new now` of all that makes it another run: the seed, the batches, the data."""
+    before, now = _fixed(stored), _fixed(current)
+    return [
+        f"{key}: {before.get(key)!r} in the checkpoint, {now.get(key)!r} now"
+        for key in before | now
+        if before.get(key) != now.get(key)
+    ]
 
 
 def changes(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:

@@ -58,6 +58,8 @@ def test_lists_become_tuples():
         ("data.same_area_cities", ("A",), ["config.data.same_area_cities", "same_area protocol"]),
         ("data.same_area_cities", ("C",), ["config.data.same_area_cities", "'C'", "train_cities"]),
         ("seed", -1, ["config.seed", "-1"]),
+        ("stall_seconds", -1.0, ["config.stall_seconds", "0 for never"]),
+        ("stall_seconds", float("inf"), ["config.stall_seconds = inf"]),
         ("model", 3, ["config.model", "group"]),
     ],
 )

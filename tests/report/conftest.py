@@ -131,6 +131,7 @@ def write_run(report_config, report_data, make_findings) -> Callable[..., Finish
             "selection_metric": "validation/top1",
             "best": {"step": 8, "metrics": metrics},
             "throughput": {"examples_per_s": 123.456, "step_ms": None, "device_kind": "abacus"},
+            "memory": {"host_memory_peak_gib": 3.256789},
             "versions": {"python": "3.99", "jax": "0.99"},
         }
         (workdir / "summary.json").write_text(json.dumps(summary))

@@ -79,6 +79,8 @@ def test_config_machine_and_versions_are_there(page):
         "0.99",
         "abacus",
         "123.5",
+        "host_memory_peak_gib",
+        "3.257",
     ):
         assert part in text
     assert "not measured" in text

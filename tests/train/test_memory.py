@@ -44,5 +44,7 @@ def test_of_several_devices_the_fullest():
     devices = [mock.Mock(spec=jax.Device, memory_stats=lambda found=found: found) for found in statistics]
     found = {name: value for name, value in memory.measure(devices).items() if name.startswith("device")}
     assert found == {"device_memory_gib": 2.0, "device_memory_peak_gib": 5.0, "device_memory_limit_gib": 16.0}
+    unknown = mock.Mock(side_effect=jax.errors.JaxRuntimeError("UNIMPLEMENTED: GetAllocatorStats"))
+    assert set(memory.measure([mock.Mock(spec=jax.Device, memory_stats=unknown)])) == set(memory.measure([]))
     devices = [mock.Mock(spec=jax.Device, memory_stats=lambda: {"bytes_in_use": GIB})]
     assert "device_memory_peak_gib" not in memory.measure(devices)

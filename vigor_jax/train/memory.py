@@ -46,10 +46,19 @@ def _in_status(text: str) -> dict[str, float]:
 
 
 def _of_devices(devices: Sequence[jax.Device]) -> dict[str, float]:
-    statistics = [device.memory_stats() or {} for device in devices]
+    statistics = [_statistics(device) for device in devices]
     found = {}
     for key, name in _DEVICE.items():
         values = [each[key] for each in statistics if key in each]
         if values:
             found[name] = max(values) / _GIB
     return found
+
+
+def _statistics(device: jax.Device) -> dict[str, int]:
+    try:
+        return device.memory_stats() or {}
+    except jax.errors.JaxRuntimeError as error:
+        if "UNIMPLEMENTED" in str(error):  # as some backends say that they do not know
+            return {}
+        raise

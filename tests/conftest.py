@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ import pytest
 from vigor_jax import geometry
 from vigor_jax.config import DataConfig
 from vigor_jax.datasets import image_codec
+
+# The same few examples in every run of the suite; `pytest --hypothesis-profile=long tests/fuzz ...` looks for new ones.
+hypothesis.settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("long", max_examples=5000, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -65,7 +71,7 @@ def write_mini_vigor() -> Callable[..., "MiniVigor"]:
     return _write_mini_vigor
 
 
-_CITIES = {"Chicago": (41.88, -87.68), "Seattle": (47.60, -122.31)}
+_CITIES = {"Chicago": (41.88, -87.68), "Seattle": (47.60, -122.31), "NewYork": (40.72, -73.98)}
 
 
 @dataclasses.dataclass
@@ -119,7 +125,7 @@ def _write_mini_vigor(
     *,
     layout: str = "vigor",
     label_set: str = "corrected",
-    cities: tuple[str, ...] = tuple(_CITIES),
+    cities: tuple[str, ...] = ("Chicago", "Seattle"),
     rows: int = 3,
     columns: int = 4,
     panoramas: int = 7,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vigor_jax.datasets.cross_view_builder import View
 from vigor_jax.errors import UserError
+from vigor_jax.file_names import is_plain
 
 # view -> folders a city's images may be in, the published layout first
 _LAYOUTS: dict[View, tuple[str, ...]] = {
@@ -34,8 +35,10 @@ class ImageFolders:
         """Finds both folders.
 
         Raises:
-          MissingImages: names every folder looked for.
+          MissingImages: names every folder looked for; or what should be a city's name would lead elsewhere.
         """
+        if not is_plain(city):
+            raise MissingImages(f"{city!r} is not a city's name: names are printable and name one folder.")
         found = {view: _first_folder(root, city, view) for view in _LAYOUTS}
         for view, folder in found.items():
             if folder is None:

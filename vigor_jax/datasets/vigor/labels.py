@@ -1,22 +1,23 @@
 """VIGOR's label files: which tiles a city has, and which of them show each panorama's place.
 
-A label line has 13 columns: the panorama, then four times (tile, d0, d1), the positive first. The published offsets
-(d0, d1) assume 0.114 m/px in every city; the corrected files (SliceMatch, CVPR 2023) replace only those, and Web
-Mercator reproduces the corrected ones from the file names alone.
+A line (`label_line`) names a panorama and four tiles with their offsets. The published offsets assume 0.114 m/px in
+every city; the corrected files (SliceMatch, CVPR 2023) replace only those, and Web Mercator reproduces the corrected
+ones from the file names alone.
 """
 
 import dataclasses
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from vigor_jax import geometry
 from vigor_jax.datasets.city_table import CityTable
-from vigor_jax.errors import UserError
+from vigor_jax.datasets.vigor import label_line, plausibility
+from vigor_jax.datasets.vigor.label_line import LabelError, LabelLine
+from vigor_jax.file_names import is_plain
 
 LabelSet = Literal["corrected", "original"]
 Offsets = Literal["web_mercator", "label_file"]
@@ -26,15 +27,9 @@ TILE_LIST = "satellite_list.txt"
 _SUFFIX = {"corrected": "__corrected.txt", "original": ".txt"}
 TRAIN, TEST, ALL = "same_area_balanced_train", "same_area_balanced_test", "pano_label_balanced"
 
-_COLUMNS = 13
-_NUMBER = r"-?\d+(?:\.\d+)?"
-_TILE_NAME = re.compile(rf"satellite_({_NUMBER})_({_NUMBER})\.png")
-# Split from the right: ids hold - and _. No separators and no leading dot, so a name cannot leave its folder.
-_PANORAMA_NAME = re.compile(rf"(?!\.)[^/\\\x00\s]+,({_NUMBER}),({_NUMBER}),\.jpg")
+_SHOWN = 10  # wrong lines that an error names
 
-
-class LabelError(UserError):
-    """A label file that is missing or wrong; names the file, the line and the mend."""
+Parsed = TypeVar("Parsed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +77,13 @@ def find_cities(root: Path) -> list[str]:
 
 
 def find_file(root: Path, city: str, name: str) -> Path | None:
-    """A city's label file of that name, in `splits__corrected` or `splits`."""
+    """A city's label file of that name, in `splits__corrected` or `splits`.
+
+    Raises:
+      LabelError: what should be a city's name would lead elsewhere.
+    """
+    if not is_plain(city):
+        raise LabelError(f"{city!r} is not a city's name: names are printable and name one folder. Mend the config.")
     return next((path for folder in FOLDERS if (path := root / folder / city / name).is_file()), None)
 
 
@@ -92,61 +93,74 @@ def read_city(root: Path, city: str, labels: LabelSet = "corrected") -> CityLabe
     Where there are no same-area lists, the list of all balanced panoramas serves, none of them marked for the test.
 
     Raises:
-      LabelError: a file is missing or a line is wrong.
+      LabelError: a file is missing, lines are wrong, or what they say cannot be true (`plausibility`).
     """
     tile_names, tile_lat, tile_lon = read_tile_list(root, city)
     row_of_tile = {name: row for row, name in enumerate(tile_names)}
     lists = _panorama_lists(root, city, labels)
-    names: dict[str, tuple[Path, int]] = {}
-    positions, references, offsets, is_test = [], [], [], []
+    places: list[str] = []
+    by_name: dict[str, str] = {}  # where each stands
+    by_id: dict[str, str] = {}
+
+    def parse(line: str, where: str) -> LabelLine:
+        read = label_line.parse(line, where)
+        if read.panorama in by_name:
+            raise LabelError(f"{where}: {read.panorama} already stands in {by_name[read.panorama]}. Delete one.")
+        if read.panorama_id in by_id:
+            raise LabelError(
+                f"{where}: a panorama {read.panorama_id!r} already stands in {by_id[read.panorama_id]}, at another "
+                "place. Mend or delete the wrong one."
+            )
+        unknown = [name for name in read.tiles if name not in row_of_tile]
+        if unknown:
+            raise LabelError(
+                f"{where}: tile {unknown[0][:120]} is not in {find_file(root, city, TILE_LIST)}. The two files belong "
+                "to different releases, or one is damaged: extract both again."
+            )
+        by_name[read.panorama] = by_id[read.panorama_id] = where
+        places.append(where)
+        return read
+
+    lines: list[LabelLine] = []
+    is_test: list[bool] = []
     for path, test in lists:
-        for number, line in _lines(path):
-            columns = line.split()
-            if len(columns) != _COLUMNS:
-                raise LabelError(
-                    f"{path}, line {number}: {len(columns)} columns, expected {_COLUMNS} (panorama, then four times "
-                    f"tile, d0, d1): {line[:120]!r}. Extract the labels again, or mend the line."
-                )
-            where = f"{path}, line {number}"
-            match = _PANORAMA_NAME.fullmatch(columns[0])
-            if match is None:
-                raise LabelError(
-                    f"{where}: {columns[0]!r} is not a panorama's name, which is <id>,<lat>,<lon>,.jpg without "
-                    "folders. Mend the line."
-                )
-            if columns[0] in names:
-                first, at = names[columns[0]]
-                raise LabelError(f"{where}: {columns[0]} already stands in {first}, line {at}. Delete one of the two.")
-            names[columns[0]] = (path, number)
-            positions.append(_position(match, columns[0], where))
-            try:
-                references.append([row_of_tile[name] for name in columns[1::3]])
-            except KeyError as error:
-                raise LabelError(
-                    f"{where}: tile {error.args[0]} is not in {find_file(root, city, TILE_LIST)}. The two files belong "
-                    "to different releases, or one is damaged: extract both again."
-                ) from error
-            offsets.append(_numbers([*columns[2::3], *columns[3::3]], where))
-            is_test.append(test)
-    if not names:
+        lines += _parsed(path, parse)
+        is_test += [test] * (len(lines) - len(is_test))
+    if not lines:
         raise LabelError(f"{lists[0][0]}: no panorama in it. Extract the labels again.")
-    lat, lon = np.array(positions, np.float64).T
+    lat, lon = np.array([line.position for line in lines], np.float64).T
+    references = np.array([[row_of_tile[name] for name in line.tiles] for line in lines], np.int32)
+    published_offset_px = np.array([line.offset_px for line in lines], np.float64)
+    names = tuple(line.panorama for line in lines)
+    plausibility.require_true(
+        labels,
+        names,
+        np.stack([lat, lon], axis=-1),
+        np.stack([tile_lat, tile_lon], axis=-1),
+        references,
+        published_offset_px,
+        places.__getitem__,
+    )
     return CityLabels(
         city=city,
         tile_names=tile_names,
         tile_lat=tile_lat,
         tile_lon=tile_lon,
-        panorama_names=tuple(names),
+        panorama_names=names,
         panorama_lat=lat,
         panorama_lon=lon,
-        references=np.array(references, np.int32),
-        published_offset_px=np.array(offsets, np.float64).reshape(-1, 2, 4).swapaxes(1, 2),
+        references=references,
+        published_offset_px=published_offset_px,
         same_area_test=np.array(is_test, bool),
     )
 
 
 def read_tile_list(root: Path, city: str) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Names, latitudes and longitudes of a city's tiles, in the order of its list."""
+    """Names, latitudes and longitudes of a city's tiles, in the order of its list.
+
+    Raises:
+      LabelError: there is no list, lines are wrong, or a tile lies far from the others.
+    """
     path = find_file(root, city, TILE_LIST)
     if path is None:
         looked = " and ".join(str(root / folder / city / TILE_LIST) for folder in FOLDERS)
@@ -160,20 +174,22 @@ def read_tile_list(root: Path, city: str) -> tuple[tuple[str, ...], np.ndarray, 
                 else "No city has one there; extract VIGOR's splits into that folder."
             )
         )
-    names, positions = {}, []
-    for number, line in _lines(path):
-        name = line.strip()
-        match = _TILE_NAME.fullmatch(name)
-        if match is None:
-            raise LabelError(f"{path}, line {number}: {name[:120]!r} is not satellite_<lat>_<lon>.png. Mend the line.")
-        if name in names:
-            raise LabelError(f"{path}, line {number}: {name} already stands in line {names[name]}. Delete one.")
-        names[name] = number
-        positions.append(_position(match, name, f"{path}, line {number}"))
-    if not names:
+    places: dict[str, str] = {}
+
+    def parse(line: str, where: str) -> tuple[float, float]:
+        name, position = label_line.parse_tile(line, where)
+        if name in places:
+            raise LabelError(f"{where}: {name} already stands in {places[name]}. Delete one.")
+        places[name] = where
+        return position
+
+    positions = _parsed(path, parse)
+    if not positions:
         raise LabelError(f"{path}: no tile in it. Extract the labels again.")
+    names = tuple(places)
     lat, lon = np.array(positions, np.float64).T
-    return tuple(names), lat, lon
+    plausibility.require_one_place(names, lat, lon, lambda row: places[names[row]])
+    return names, lat, lon
 
 
 def label_set_there(root: Path, city: str) -> LabelSet:
@@ -206,24 +222,27 @@ def _panorama_lists(root: Path, city: str, labels: LabelSet) -> list[tuple[Path,
     raise LabelError(f"{city} has tiles but no panoramas: {' and '.join(missing)} missing in {folders}. {mend}")
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
-    """The numbered lines that are not blank; whether the last one ends with a newline does not matter."""
-    text = path.read_text(encoding="utf-8")
-    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+def _parsed(path: Path, parse: Callable[[str, str], Parsed]) -> list[Parsed]:
+    """`parse(line, where)` of every line that is not blank; all wrong lines are told at once.
 
-
-def _position(match: re.Match[str], name: str, where: str) -> tuple[float, float]:
-    lat, lon = float(match[1]), float(match[2])
-    if abs(lat) > 85 or abs(lon) > 180:
-        raise LabelError(f"{where}: {name} names latitude {lat}, longitude {lon}, which is no place. Mend the line.")
-    return lat, lon
-
-
-def _numbers(columns: list[str], where: str) -> list[float]:
+    Whether the last line ends with a newline does not matter.
+    """
     try:
-        numbers = [float(column) for column in columns]
-    except ValueError as error:
-        raise LabelError(f"{where}: {error} among the offsets. Mend the line.") from error
-    if not np.all(np.isfinite(numbers)):
-        raise LabelError(f"{where}: an offset is not a finite number. Mend the line.")
-    return numbers
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read ({error.strerror or error}). Mend its permissions.") from error
+    parsed, wrong = [], []
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
+        try:
+            text = line.decode("utf-8")
+            if text.strip():
+                parsed.append(parse(text, where))
+        except UnicodeDecodeError:
+            wrong.append(f"{where}: not text in UTF-8: {line[:80]!r}. Extract the labels again.")
+        except LabelError as error:
+            wrong.append(str(error))
+    if wrong:
+        more = [f"and {len(wrong) - _SHOWN:,} more wrong lines of {path}"] if len(wrong) > _SHOWN else []
+        raise LabelError("\n".join([*wrong[:_SHOWN], *more]))
+    return parsed

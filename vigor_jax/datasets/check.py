@@ -1,16 +1,17 @@
 """Compares a VIGOR root with what was published: counts a city and split, missing and damaged images."""
 
 import dataclasses
+import functools
 from collections import Counter
 from pathlib import Path
 from typing import Literal
 
 from tqdm import tqdm
 
-from vigor_jax.datasets import image_codec
 from vigor_jax.datasets.cross_view_builder import VIEWS, View
+from vigor_jax.datasets.image_codec import ImageError
 from vigor_jax.datasets.ordered_pool import map_in_order
-from vigor_jax.datasets.vigor import labels
+from vigor_jax.datasets.vigor import labels, pictures
 from vigor_jax.datasets.vigor.image_folders import RENDERED_FILE, ImageFolders, MissingImages
 from vigor_jax.errors import UserError
 
@@ -158,12 +159,10 @@ def _check_images(report: CityReport, root: Path, names: dict[View, tuple[str, .
             report.problems.append(str(error))
         return
 
-    def look(path: Path) -> tuple[int, int] | str:
+    def look(path: Path, view: View) -> tuple[int, int] | str:
         try:
-            if images == "headers":
-                return image_codec.read_size(path)
-            return image_codec.decode(path.read_bytes(), str(path)).shape[:2]
-        except image_codec.ImageError as error:
+            return pictures.read_size(path, view) if images == "headers" else pictures.read(path, view).shape[:2]
+        except ImageError as error:
             return str(error)
 
     for view in VIEWS:
@@ -171,12 +170,14 @@ def _check_images(report: CityReport, root: Path, names: dict[View, tuple[str, .
         found.missing = folders.missing(view, names[view])
         gone = set(found.missing)
         there = [found.folder / name for name in names[view] if name not in gone]
-        looks = map_in_order(look, there)
+        looks = map_in_order(functools.partial(look, view=view), there)
         for result in tqdm(looks, f"{report.city}, {view} images", len(there), unit="image", mininterval=0.5):
             if isinstance(result, str):
                 found.damaged.append(result)
             else:
                 found.sizes[result] += 1
+        if len(found.sizes) > 1:
+            report.notes.append(f"the {view} images differ in size: VIGOR's have one, but others are resized as well")
 
 
 def describe(report: Report) -> str:
@@ -203,9 +204,10 @@ def describe(report: Report) -> str:
         lines += [f"  WRONG: {problem}" for problem in city.problems]
         for view, found in city.views.items():
             sizes = ", ".join(f"{count:,} of {h}x{w}" for (h, w), count in found.sizes.most_common(3)) or "none"
-            lines.append(f"  {view} images in {found.folder}: {sizes}")
+            more = f", {len(found.sizes) - 3} further sizes" if len(found.sizes) > 3 else ""
+            lines.append(f"  {view} images in {found.folder}: {sizes}{more}")
             lines += _some(found.missing, "missing")
-            lines += _some(found.damaged, "truncated or corrupt")
+            lines += _some(found.damaged, "damaged or of another kind")
     lines += ["", _advice(report)]
     return "\n".join(lines)
 

@@ -134,18 +134,27 @@ def test_true_images_are_never_written_over(write_vigor, stub_renderer):
     assert {path: path.read_bytes() for path in mini.root.rglob("*") if path.is_file()} == before
 
 
-def test_an_archive_cannot_write_elsewhere(write_vigor, tmp_path):
-    archive = tmp_path / "evil.tar.xz"
-    with tarfile.open(archive, "w:xz") as tar:
-        member = tarfile.TarInfo("../../outside.txt")
-        member.size = 4
-        tar.addfile(member, io.BytesIO(b"evil"))
-    with pytest.raises(UserError, match=r"evil\.tar\.xz: not a sound archive.*outside"):
-        render(archive, tmp_path / "rendered")
+def test_archives_that_are_not_of_labels(tmp_path):
+    evil = tmp_path / "evil.tar.xz"
+    with tarfile.open(evil, "w:xz") as tar:
+        tar.addfile(tarfile.TarInfo("../../outside.txt"), io.BytesIO())
+    with pytest.raises(UserError, match=r"evil\.tar\.xz holds '\.\./\.\./outside\.txt'"):
+        render(evil, tmp_path / "rendered")
     broken = tmp_path / "broken.tar.xz"
     broken.write_bytes(b"\xfd7zXZ\x00" + bytes(100))
     with pytest.raises(UserError, match=r"broken\.tar\.xz: not a sound archive"):
         render(broken, tmp_path / "rendered")
+    assert not (tmp_path / "rendered").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\0", "null"])
+def test_a_damaged_note_of_an_earlier_rendering(write_vigor, stub_renderer, tmp_path, content):
+    mini = write_vigor()
+    folder = tmp_path / "rendered" / "Seattle"
+    folder.mkdir(parents=True)
+    (folder / "rendered.json").write_text(content)
+    with pytest.raises(UserError, match=r"rendered\.json .*Choose another --root"):
+        render(mini.root, tmp_path / "rendered")
 
 
 def test_what_cannot_be_rendered_is_refused(write_vigor, tmp_path):

@@ -7,7 +7,6 @@ positions, offsets and counts of semi-positives, without VIGOR's images.
 
 import json
 import os
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from vigor_jax.datasets.ordered_pool import map_in_order
 from vigor_jax.datasets.rendered_city import render_panoramas, render_tiles
 from vigor_jax.datasets.rendered_city.city import make_city
 from vigor_jax.datasets.rendered_city.rendered_city_dataset_builder import render_many, renderer_version
-from vigor_jax.datasets.vigor import labels
+from vigor_jax.datasets.vigor import label_archive, labels
 from vigor_jax.datasets.vigor.image_folders import RENDERED_FILE
 from vigor_jax.errors import UserError
 
@@ -97,11 +96,7 @@ def choose_block(city: labels.CityLabels, tiles: int) -> tuple[np.ndarray, np.nd
 def _label_root(labels_at: Path, scratch: Path) -> Path:
     """The folder that holds the splits, extracted if need be."""
     if labels_at.is_file():
-        try:
-            with tarfile.open(labels_at) as archive:
-                archive.extractall(scratch, filter="data")  # refuses members that would leave the folder
-        except tarfile.TarError as error:
-            raise UserError(f"--labels={labels_at}: not a sound archive of label files ({error}).") from error
+        label_archive.extract(labels_at, scratch)
         labels_at = scratch
     for candidate in (labels_at, *sorted(path for path in labels_at.glob("*") if path.is_dir())):
         if labels.find_cities(candidate):
@@ -169,7 +164,12 @@ def _claim(folder: Path, settings: dict[str, object]) -> None:
     """Makes the folder this rendering's own, or makes sure that it is: half of one world fits no other."""
     path = folder / RENDERED_FILE
     if path.exists():
-        found = json.loads(path.read_text())
+        try:
+            found = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}). Choose another --root, or delete the folder.") from error
+        if not isinstance(found, dict):
+            raise UserError(f"{path} does not hold the settings of a rendering. Choose another --root.")
         if found != settings:
             changed = [f"{key}: {found.get(key)} there, {value} now" for key, value in settings.items()]
             changed = [line for line, key in zip(changed, settings, strict=True) if found.get(key) != settings[key]]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import glob
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from vigor_jax.datasets import cross_view_builder, image_codec
 from vigor_jax.datasets.city_table import CityTable
 from vigor_jax.datasets.cross_view import CrossViewData
 from vigor_jax.datasets.cross_view_builder import CityConfig, CrossViewBuilder, View
-from vigor_jax.datasets.vigor import labels
+from vigor_jax.datasets.vigor import labels, pictures
 from vigor_jax.datasets.vigor.image_folders import ImageFolders, MissingImages
 from vigor_jax.errors import UserError
 
@@ -70,7 +71,7 @@ class Builder(CrossViewBuilder):
         """Reads and decodes the files."""
         folder = ImageFolders.find(Path(self.builder_config.root), self.builder_config.city).folder(view)
         names = table.tile_names if view == "aerial" else table.panorama_names
-        return (functools.partial(_read_image, folder / name) for name in names)
+        return (functools.partial(_read_picture, folder / name, view) for name in names)
 
 
 def load(config: DataConfig) -> CrossViewData:
@@ -121,7 +122,8 @@ def _builder(config: DataConfig, city: str) -> Builder:
     if absent is None:
         return make(f"{stem}-{_source(config, city)}")
     prepared = sorted(
-        path.parent.name for path in Path(config.data_dir).glob(f"{Builder.name}/{stem}-*/{Builder.VERSION}")
+        path.parent.name
+        for path in Path(config.data_dir).glob(f"{Builder.name}/{glob.escape(stem)}-*/{Builder.VERSION}")
     )
     if not prepared:
         raise absent
@@ -180,9 +182,9 @@ def _what_is_absent(config: DataConfig, city: str) -> UserError | None:
     )
 
 
-def _read_image(path: Path) -> image_codec.Image:
+def _read_picture(path: Path, view: View) -> image_codec.Image:
     try:
-        return image_codec.decode(path.read_bytes(), str(path))
+        return pictures.read(path, view)
     except image_codec.ImageError as error:
         raise image_codec.ImageError(
             f"{error} `python -m vigor_jax.datasets check --root=... --images=full` lists every such file."

@@ -79,7 +79,8 @@ def join(processes: Processes, *, timeout_s: int = JOIN_SECONDS) -> None:
 def leave(code: int) -> None:
     """Leaves the other processes; the last thing a process does.
 
-    Returns if it was alone or all end together. Otherwise the process ends here, whereupon JAX ends the others.
+    Returns after success, or if the process was alone. Otherwise the process ends here: at once if the others fail with
+    it, else after some seconds, whereupon JAX ends them.
 
     Args:
       code: that the process is to exit with.
@@ -90,20 +91,19 @@ def leave(code: int) -> None:
     if _joined:
         import jax
 
-        left = in_background(jax.distributed.shutdown)
         try:
-            left.result(_FAIL_SECONDS if code else _END_SECONDS)
-        except Exception as error:
+            in_background(jax.distributed.shutdown).result(_FAIL_SECONDS if code else _END_SECONDS)
+        except TimeoutError:
             if not code:
-                print(f"error: the hosts did not end together: {error!r}", file=sys.stderr)
-        else:
-            _joining = _joined = False
-            return
+                raise
+    _joining = _joined = False
+    if not code:
+        return
     if sys.exc_info()[0] is not None:
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not sys.exit: what is under way in the background could hold it up for minutes, or end it by a crash.
+    # Not sys.exit: steps that were under way, and wait for the others' part, could hold it up.
     os._exit(code)
 
 

@@ -11,18 +11,22 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from google.protobuf import json_format
 from tqdm import tqdm
 
+from vigor_jax import console
 from vigor_jax.config import DataConfig
-from vigor_jax.datasets import image_codec
+from vigor_jax.datasets import image_codec, prepared_files
 from vigor_jax.datasets.city_table import CityTable
 from vigor_jax.datasets.cross_view import CrossViewData, EncodedImages, Panoramas, Tiles
 from vigor_jax.datasets.ordered_pool import map_in_order
@@ -56,6 +60,13 @@ class CrossViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version("1.0.0")
     builder_config: CityConfig
 
+    def __init__(self, *, data_dir: str | os.PathLike[str], config: CityConfig, **others: Any):
+        try:
+            super().__init__(data_dir=data_dir, config=config, **others)
+        except (json_format.ParseError, AssertionError, UnicodeDecodeError) as error:
+            folder = Path(data_dir) / self.name / config.name / str(self.VERSION)
+            raise prepared_files.changed(folder, f"dataset_info.json cannot be read ({error})") from error
+
     @abc.abstractmethod
     def make_table(self) -> CityTable:
         """The city's tables, in the order of the records."""
@@ -68,15 +79,23 @@ class CrossViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """The prepared tables."""
         return CityTable.read(self.data_path / TABLES_FILE)
 
-    def prepare(self) -> None:
+    def prepare(self, *, verify: bool = False) -> None:
         """Prepares the city unless that is done.
 
+        Args:
+          verify: read all of what is prepared already, and compare it with what was written; else its length alone.
+
         Raises:
-          UserError: of the data set, e.g. `ImageError` for a truncated file; or a prepared folder lacks its tables.
+          UserError: of the data set, e.g. `ImageError` for a truncated file; or a prepared folder is not as it was.
         """
         if self.data_path.exists():
-            if not (self.data_path / TABLES_FILE).exists():
-                raise UserError(f"{self.data_path} was copied in part: {TABLES_FILE} is missing. Delete the folder.")
+            folder = Path(self.data_path)
+            if not prepared_files.verify(folder, contents=verify):
+                # Prepared before such records were kept: nothing to compare with but its parts.
+                for name in (TABLES_FILE, "dataset_info.json"):
+                    if not (folder / name).exists():
+                        raise prepared_files.changed(folder, f"{name} is missing")
+                logging.info("%s has no %s: changes to it go unnoticed", folder, prepared_files.FILE_NAME)
             return
         leftovers = sorted(str(path) for path in self.data_path.parent.glob(f"{self.data_path.name}.incomplete*"))
         if leftovers:
@@ -92,8 +111,22 @@ class CrossViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 raise
 
     def images(self, view: View) -> EncodedImages:
-        """The prepared JPEG files of a view; random access from any thread."""
-        return _Records(self.as_data_source(split=view, decoders={"image": tfds.decode.SkipDecoding()}))
+        """The prepared JPEG files of a view; random access from any thread.
+
+        Raises:
+          PreparedDataError: the records cannot be opened.
+        """
+        folder = Path(self.data_path)
+        try:
+            source = self.as_data_source(split=view, decoders={"image": tfds.decode.SkipDecoding()})
+        except (NotImplementedError, KeyError, ValueError, OSError) as error:
+            raise prepared_files.changed(folder, f"its {view} images cannot be opened ({error})") from error
+        return _Records(source, folder)
+
+    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        super()._download_and_prepare(*args, **kwargs)
+        # Still in the folder of another name: a complete one always has its record.
+        prepared_files.record(Path(self.data_path))
 
     def _info(self) -> tfds.core.DatasetInfo:
         image = tfds.features.Image(shape=(None, None, 3), dtype=np.uint8, encoding_format="jpeg")
@@ -140,6 +173,7 @@ class CrossViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             desc=f"Preparing {self.builder_config.city}, {view} images",
             unit="image",
             mininterval=0.2 if sys.stderr.isatty() else 30,  # a log file gets a line now and then
+            disable=console.is_quiet(),
         ) as bar:
             for done, data in enumerate(map_in_order(encode, self.pictures(view, table))):
                 yield done, {"image": data}
@@ -154,16 +188,27 @@ def cities_needed(config: DataConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*config.train_cities, *test)))
 
 
-def load(builders: Sequence[CrossViewBuilder], name: str) -> CrossViewData:
+def load(builders: Sequence[CrossViewBuilder], name: str, *, verify: bool = False) -> CrossViewData:
     """Prepares the cities that are not yet, and reads all of them as one data set.
 
     Args:
       builders: one a city; their order is that of `CrossViewData.cities`, tiles and panoramas.
       name: of the data set.
+      verify: read all that is prepared already, and compare it with what was written.
+
+    Raises:
+      UserError: of the preparation; prepared data was changed; or two cities have a panorama in common.
     """
     for builder in builders:
-        builder.prepare()
+        builder.prepare(verify=verify)
     tables = [builder.table() for builder in builders]
+    for builder, table in zip(builders, tables, strict=True):
+        for view, rows in (("aerial", len(table.tile_lat)), ("ground", len(table.panorama_lat))):
+            stored = len(builder.images(view))
+            if stored != rows:
+                what = f"it holds {stored:,} {view} images, and its tables name {rows:,}"
+                raise prepared_files.changed(Path(builder.data_path), what)
+    _require_distinct(builders, tables)
     tile_counts = [len(table.tile_lat) for table in tables]
     panorama_counts = [len(table.panorama_lat) for table in tables]
     first_tile = np.cumsum([0, *tile_counts[:-1]])
@@ -199,17 +244,36 @@ def load(builders: Sequence[CrossViewBuilder], name: str) -> CrossViewData:
     )
 
 
+def _require_distinct(builders: Sequence[CrossViewBuilder], tables: Sequence[CityTable]) -> None:
+    """Refuses a panorama of two cities, which would be trained on in one and tested in the other."""
+    city_of: dict[str, str] = {}
+    for builder, table in zip(builders, tables, strict=True):
+        city = builder.builder_config.city
+        twice = [name for name in table.panorama_names if name in city_of]
+        if twice:
+            raise UserError(
+                f"{len(twice):,} panoramas are in {city} and in {city_of[twice[0]]} as well, the first {twice[0]}: one "
+                "would be trained on and tested. Take one of the two cities out of config.data.train_cities and "
+                "config.data.test_cities, or remove these lines from its labels."
+            )
+        city_of |= dict.fromkeys(table.panorama_names, city)
+
+
 class _Records:
     """The encoded images of one split."""
 
-    def __init__(self, source: Sequence[dict[str, bytes]]):
+    def __init__(self, source: Sequence, folder: Path):
         self._source = source
+        self._folder = folder
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, row: SupportsIndex) -> bytes:
-        return self._source[row]["image"]
+        try:
+            return self._source[row]["image"]
+        except RuntimeError as error:  # of the reader, over a missing file or a checksum
+            raise prepared_files.changed(self._folder, f"image {row} cannot be read ({error})") from error
 
 
 class _Joined:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vigor_jax.tasks.task import Task, Variables
@@ -59,7 +60,8 @@ def specs(task: Task) -> TrainState:
 def create(task: Task, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh) -> TrainState:
     """A fresh state, made on the devices; the same for the same seed on any number of them."""
     # By way of the host: pretrained weights would otherwise be compiled into a program as constants.
-    variables = jax.device_get(task.init(_init_key(seed)))
+    # From host 0: weight files of the same name need not be the same on all.
+    variables = multihost_utils.broadcast_one_to_all(jax.device_get(task.init(_init_key(seed))))
     start = functools.partial(_start, task, optimizer, mesh.size)
     return jax.jit(start, out_shardings=_shardings(task, mesh))(variables)
 

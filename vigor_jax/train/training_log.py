@@ -146,9 +146,9 @@ class TrainingLog:
         )
 
     def _diagnose(self, means: dict[str, float]) -> None:
-        """Warns when a failure appears, not in every interval that it lasts."""
+        """Warns when a failure appears, not in every interval that it lasts, and on one host."""
         sentence = self._task.diagnose(means)
-        if sentence and not self._diagnosed:
+        if sentence and not self._diagnosed and self._writer is not None:
             logging.warning("%s", sentence)
         self._diagnosed = sentence is not None
 

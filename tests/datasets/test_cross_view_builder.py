@@ -1,13 +1,15 @@
 import concurrent.futures
 import dataclasses
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vigor_jax.datasets import cross_view_builder, image_codec
+from vigor_jax.datasets import cross_view_builder, image_codec, prepared_files
 from vigor_jax.datasets.city_table import CityTable
 from vigor_jax.datasets.cross_view_builder import CityConfig, CrossViewBuilder
 from vigor_jax.errors import UserError
@@ -153,12 +155,79 @@ def test_prepared_data_is_not_prepared_again(tmp_path):
     assert len(again.images("ground")) == 9
 
 
-def test_a_folder_copied_in_part_is_named(tmp_path):
+def flip(path, share=0.5):
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * share)] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "tables.npz").unlink(), "tables.npz is missing"),
+        (lambda folder: flip(folder / "tables.npz"), "tables.npz does not hold what was written"),
+        (lambda folder: (folder / "tables.npz").write_bytes(b""), "tables.npz has 0 bytes, not the"),
+        (lambda folder: next(folder.glob("*ground*")).unlink(), "array_record-00000-of-00001 is missing"),
+        (lambda folder: flip(next(folder.glob("*ground*"))), "array_record-00000-of-00001 does not hold"),
+        # Padding, which the records' own checksums leave out.
+        (lambda folder: flip(next(folder.glob("*aerial*")), 0.2), "array_record-00000-of-00001 does not hold"),
+        (
+            lambda folder: shutil.copy(next(folder.glob("*ground*")), next(folder.glob("*aerial*"))),
+            "aerial.array_record-00000-of-00001 does not hold",
+        ),
+        (lambda folder: (folder / "files.json").write_text("[]"), "files.json is damaged"),
+        (lambda folder: (folder / "files.json").write_text("{"), "files.json is damaged"),
+        (lambda folder: (folder / "dataset_info.json").unlink(), "its aerial images cannot be opened"),
+        (lambda folder: (folder / "dataset_info.json").write_text("{}"), "dataset_info.json cannot be read"),
+        (lambda folder: (folder / "dataset_info.json").write_text("{"), "dataset_info.json cannot be read"),
+        (
+            lambda folder: (folder / "dataset_info.json").write_text(
+                (folder / "dataset_info.json").read_text().replace('"6"', '"5"')
+            ),
+            "it holds 5 aerial images, and its tables name 6",
+        ),
+    ],
+)
+def test_a_prepared_folder_that_was_changed_is_named(tmp_path, change, message):
     build(tmp_path).prepare()
-    tables = build(tmp_path).data_path / "tables.npz"
-    tables.unlink()
-    with pytest.raises(UserError, match=rf"{tables.parent} was copied in part: tables.npz is missing"):
-        build(tmp_path).prepare()
+    folder = Path(build(tmp_path).data_path)
+    change(folder)
+    with pytest.raises(UserError) as caught:
+        cross_view_builder.load([build(tmp_path)], "patches")
+    assert f"{folder} was changed or copied in part since it was prepared: " in str(caught.value)
+    assert message in str(caught.value)
+    assert "Delete the folder" in str(caught.value)
+
+
+def test_large_files_are_compared_when_asked_and_checked_by_the_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepared_files, "_SMALL", 0)
+    build(tmp_path).prepare()
+    folder = Path(build(tmp_path).data_path)
+    flip(next(folder.glob("*aerial*")), 0.01)
+    data = cross_view_builder.load([build(tmp_path)], "patches")
+    with pytest.raises(UserError, match=r"image \d cannot be read .*hash mismatch"):
+        [data.aerial[row] for row in range(6)]
+    with pytest.raises(UserError, match="does not hold what was written"):
+        cross_view_builder.load([build(tmp_path)], "patches", verify=True)
+
+
+def test_folders_prepared_before_records_were_kept(tmp_path):
+    build(tmp_path).prepare()
+    folder = Path(build(tmp_path).data_path)
+    (folder / "files.json").unlink()
+    assert len(cross_view_builder.load([build(tmp_path)], "patches").ground) == 9
+    (folder / "tables.npz").write_bytes((folder / "tables.npz").read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"tables\.npz is damaged .* Prepare the data again"):
+        cross_view_builder.load([build(tmp_path)], "patches")
+    (folder / "tables.npz").unlink()
+    with pytest.raises(UserError, match=r"tables\.npz is missing"):
+        cross_view_builder.load([build(tmp_path)], "patches")
+
+
+def test_a_panorama_of_two_cities_is_refused(tmp_path):
+    builders = [build(tmp_path, city="Alpha"), build(tmp_path, city="Beta")]
+    with pytest.raises(UserError, match=r"9 panoramas are in Beta and in Alpha as well, the first pano,0,0,\.jpg"):
+        cross_view_builder.load(builders, "patches")
 
 
 def test_a_failed_preparation_leaves_nothing_that_reads_as_complete(tmp_path):

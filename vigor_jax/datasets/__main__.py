@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     prepare = commands.add_parser(
         "prepare",
-        help="resize and store the images that a config needs, as the first training with it would",
+        help="resize and store the images that a config needs, as training would; read and compare those stored before",
         epilog="Any key of the config can follow, as for main.py: --config.data.root=/path/to/VIGOR",
     )
     prepare.add_argument("--config", required=True, help="configs/cross_area.py, or with a variant: FILE:VARIANT")
@@ -68,7 +68,7 @@ def _prepare(options: argparse.Namespace, rest: list[str]) -> int:
     from vigor_jax import command_line, datasets
 
     config, _ = command_line.parse(["prepare", f"--config={options.config}", *rest])
-    data = datasets.load(config.data, config.rendered_city)
+    data = datasets.load(config.data, config.rendered_city, verify=True)
     counts = f"{len(data.tiles):,} tiles, {len(data.panoramas):,} panoramas"
     print(f"{', '.join(data.cities)} in {config.data.data_dir}: {counts}")
     return 0

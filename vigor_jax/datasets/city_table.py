@@ -3,10 +3,18 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from vigor_jax.errors import UserError
+
+
+class TableError(UserError):
+    """Stored tables that cannot be used; names the file and what is wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +39,20 @@ class CityTable:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "CityTable":
-        """Reads what `save` wrote."""
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {field.name: archive[field.name] for field in dataclasses.fields(cls)}
+        """Reads what `save` wrote.
+
+        Raises:
+          TableError: it is damaged, or its tables do not belong together.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {field.name: archive[field.name] for field in dataclasses.fields(cls)}
+        # MemoryError: a header that claims more than there is.
+        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+            raise TableError(f"{path} is damaged ({error}). Prepare the data again.") from error
+        problem = _problem(arrays)
+        if problem:
+            raise TableError(f"{path} is not what was prepared: {problem}. Prepare the data again.")
         for key in ("tile_names", "panorama_names"):
             arrays[key] = tuple(arrays[key].tolist())
         return cls(**arrays)
@@ -47,3 +66,29 @@ class CityTable:
             shape = value.shape if isinstance(value, np.ndarray) else (len(value),)
             sha.update(f"{field.name} {shape} {getattr(value, 'dtype', 'str')}\n".encode() + data)
         return sha.hexdigest()
+
+
+def _problem(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """What is wrong with tables that were read; None if nothing is."""
+    tiles, panoramas = len(np.atleast_1d(arrays["tile_names"])), len(np.atleast_1d(arrays["panorama_names"]))
+    expected = {
+        "tile_names": ("U", (tiles,)),
+        "tile_lat": ("f", (tiles,)),
+        "tile_lon": ("f", (tiles,)),
+        "panorama_names": ("U", (panoramas,)),
+        "panorama_lat": ("f", (panoramas,)),
+        "panorama_lon": ("f", (panoramas,)),
+        "references": ("i", (panoramas, 4)),
+        "offset_px": ("f", (panoramas, 4, 2)),
+        "same_area_test": ("b", (panoramas,)),
+    }
+    for name, (kind, shape) in expected.items():
+        array = arrays[name]
+        if array.dtype.kind != kind or array.shape != shape:
+            return f"{name} is {array.dtype} {list(array.shape)} of {tiles} tiles and {panoramas} panoramas"
+        if kind == "f" and not np.isfinite(array).all():
+            return f"{name} holds numbers that are not finite"
+    references = arrays["references"]
+    if ((references < 0) | (references >= tiles)).any():
+        return f"references name tiles beyond the {tiles}"
+    return None

@@ -1,10 +1,18 @@
 import shutil
 import tarfile
 
+import cv2
+import numpy as np
 import pytest
+import simplejpeg
 
+from vigor_jax import datasets
+from vigor_jax.config import RenderedCityConfig
 from vigor_jax.datasets import __main__ as command
-from vigor_jax.datasets import check
+from vigor_jax.datasets import check, image_codec
+from vigor_jax.datasets.image_codec import ImageError
+
+FOLDER = {"aerial": "satellite", "ground": "panorama"}
 
 
 def test_counts_of_the_published_archive(vigor_label_archive, tmp_path, capsys):
@@ -79,6 +87,72 @@ def test_missing_and_damaged_images_are_named(write_vigor, tmp_path, capsys):
     assert command.main(["check", f"--root={mini.root}", "--images=full", f"--list={listed}"]) == 1
     assert hole.name in capsys.readouterr().out
     assert len(listed.read_text().splitlines()) == 4
+
+
+def unfit_images(rng):
+    """(view, file's bytes, what is said of it, whether its ends tell)."""
+    tile, pano = rng.integers(0, 256, (64, 64, 3), np.uint8), rng.integers(0, 256, (64, 128, 3), np.uint8)
+    turned = image_codec.encode_jpeg(pano)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
+    turned = turned[:2] + b"\xff\xe1\0" + bytes([len(exif) + 2]) + exif + turned[2:]
+    see_through = cv2.imencode(".png", np.concatenate([tile, tile[..., :1]], axis=2))[1].tobytes()
+    return [
+        (
+            "aerial",
+            image_codec.encode_png(tile[:, :60]),
+            "64 x 60 pixels (height x width), where a tile",
+            True,
+        ),
+        ("ground", image_codec.encode_jpeg(pano[:, :100]), "64 x 100 pixels", True),
+        ("ground", image_codec.encode_jpeg(tile), "twice as wide as high", True),
+        ("aerial", cv2.imencode(".png", tile[..., 0])[1].tobytes(), "it is greyscale", True),
+        ("ground", cv2.imencode(".jpg", pano[..., 0])[1].tobytes(), "it is greyscale", True),
+        ("ground", simplejpeg.encode_jpeg(np.dstack([pano, pano[..., 0]]), colorspace="CMYK"), "it is CMYK", True),
+        ("aerial", cv2.imencode(".png", tile.astype(np.uint16) * 257)[1].tobytes(), "16 bits a sample", True),
+        ("ground", turned, "EXIF orientation is 6", True),
+        ("aerial", see_through, "transparent", False),
+        ("aerial", b"", "the file is empty", True),
+        ("ground", b"<html>log in</html>", "neither a JPEG nor a PNG", True),
+    ]
+
+
+def test_unfit_images_are_listed_all_at_once_and_not_prepared(write_vigor, tmp_path, capsys):
+    mini = write_vigor(rows=4, panoramas=12, trains=8)
+    unfit = unfit_images(np.random.default_rng(0))
+    names = {"aerial": iter(mini.tiles["Seattle"]), "ground": iter(mini.panoramas["Seattle"])}
+    paths = [mini.root / "Seattle" / FOLDER[view] / next(names[view]) for view, *_ in unfit]
+    whole = [path.read_bytes() for path in paths]
+    for path, (_, data, _, _) in zip(paths, unfit, strict=True):
+        path.write_bytes(data)
+    for images in ("headers", "full"):
+        assert command.main(["check", f"--root={mini.root}", f"--images={images}", f"--list={tmp_path / 'list'}"]) == 1
+        capsys.readouterr()
+        lines = (tmp_path / "list").read_text().splitlines()
+        expected = [item for item in zip(paths, unfit, strict=True) if item[1][3] or images == "full"]
+        assert len(lines) == len(expected)
+        for path, (_, _, message, _) in expected:
+            (line,) = [line for line in lines if line.startswith(f"{path}: ")]
+            assert message in line
+
+    for path, data in zip(paths, whole, strict=True):
+        path.write_bytes(data)
+    for path, (_, data, message, _), original in zip(paths, unfit, whole, strict=True):
+        path.write_bytes(data)
+        with pytest.raises(ImageError) as caught:
+            datasets.load(mini.config(tmp_path / "prepared", protocols=("same_area",)), RenderedCityConfig())
+        assert str(caught.value).startswith(f"{path}: ")
+        assert message in str(caught.value)
+        path.write_bytes(original)
+
+
+def test_images_of_several_sizes_are_noted(write_vigor, capsys):
+    mini = write_vigor()
+    path = mini.root / "Seattle" / "panorama" / mini.panoramas["Seattle"][0]
+    path.write_bytes(image_codec.encode_jpeg(np.zeros((32, 64, 3), np.uint8)))
+    assert command.main(["check", f"--root={mini.root}"]) == 0
+    printed = capsys.readouterr().out
+    assert "6 of 64x128, 1 of 32x64" in printed
+    assert "note: the ground images differ in size" in printed
 
 
 def test_long_lists_are_cut_in_the_report_but_not_in_the_file(write_vigor, tmp_path, capsys):

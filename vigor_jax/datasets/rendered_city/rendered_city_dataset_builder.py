@@ -82,8 +82,8 @@ class Builder(CrossViewBuilder):
         return (functools.partial(_itself, image) for image in images)
 
 
-def load(data: DataConfig, rendered_city: RenderedCityConfig) -> CrossViewData:
-    """Reads the rendered cities of a config, having rendered those that are not yet."""
+def load(data: DataConfig, rendered_city: RenderedCityConfig, *, verify: bool = False) -> CrossViewData:
+    """Reads the rendered cities of a config, having rendered those that are not yet; see `cross_view_builder.load`."""
     builders = []
     for city in cross_view_builder.cities_needed(data):
         trains = city in data.train_cities
@@ -99,7 +99,7 @@ def load(data: DataConfig, rendered_city: RenderedCityConfig) -> CrossViewData:
             tiles_per_side=tiles_per_side,
         )
         builders.append(Builder(data_dir=data.data_dir, config=config))
-    return cross_view_builder.load(builders, "rendered_city")
+    return cross_view_builder.load(builders, "rendered_city", verify=verify)
 
 
 def render_many(

@@ -74,18 +74,22 @@ class Builder(CrossViewBuilder):
         return (functools.partial(_read_picture, folder / name, view) for name in names)
 
 
-def load(config: DataConfig) -> CrossViewData:
+def load(config: DataConfig, *, verify: bool = False) -> CrossViewData:
     """Reads the cities of a config, having prepared those that are not yet.
 
     A city once prepared is read without its raw files. While they are there, its tables and a sample of its images'
     sizes are compared, so that another root or changed labels are prepared anew, into a folder of their own.
+
+    Args:
+      config: names the cities and the root.
+      verify: read all that is prepared already, and compare it with what was written.
 
     Raises:
       NoData: nothing of VIGOR at the root, and the cities are not prepared either.
       UserError: a label file, an image or a city is missing or damaged.
     """
     builders = [_builder(config, city) for city in cross_view_builder.cities_needed(config)]
-    data = cross_view_builder.load(builders, "vigor")
+    data = cross_view_builder.load(builders, "vigor", verify=verify)
     if "same_area" in config.protocols:
         tested = config.same_area_cities or config.train_cities
         for index, city in enumerate(data.cities):

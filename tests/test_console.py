@@ -23,5 +23,4 @@ def test_sentences_for_people_and_no_chatter():
         "a line",
         "warning: a danger",
         "warning: worth knowing",
-        "error: orbax error",
     ]

@@ -2,12 +2,17 @@
 
 import logging
 import sys
+import warnings
 
 from absl import logging as absl_logging
 from tqdm import tqdm
 
 # They log through absl as we do, every save and every file; their errors still come through.
 _CHATTY = ("/orbax/", "/grain/", "/tensorflow_datasets/", "/array_record/", "/etils/")
+# What it logs as an error, with a traceback each time it is handed on, it raises as well. Then come its coroutines that
+# nobody waits for any more.
+_RAISES = "/orbax/"
+_ABANDONED = ("/asyncio/", "coroutine '.*' was never awaited", "Event loop is closed")
 
 _host = 0
 
@@ -25,6 +30,8 @@ def set_up(host: int = 0) -> None:
         root.removeHandler(handler)
     root.addHandler(_ConsoleHandler())
     root.setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=_ABANDONED[1])
+    sys.unraisablehook = _print_unraisable
     absl_logging.set_verbosity(absl_logging.WARNING if host else absl_logging.INFO)
 
 
@@ -52,4 +59,14 @@ class _ConsoleHandler(logging.Handler):
 
 def _is_for_people(record: logging.LogRecord) -> bool:
     path = record.pathname.replace("\\", "/")
-    return record.levelno >= logging.ERROR or not any(part in path for part in _CHATTY)
+    chatty = record.levelno < logging.ERROR and any(part in path for part in _CHATTY)
+    return not chatty and _RAISES not in path and _ABANDONED[0] not in path
+
+
+def _print_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    if _ABANDONED[2] not in str(unraisable.exc_value) and _RAISES not in _code_file(unraisable.object):
+        sys.__unraisablehook__(unraisable)
+
+
+def _code_file(coroutine: object) -> str:
+    return getattr(getattr(coroutine, "cr_code", None), "co_filename", "").replace("\\", "/")

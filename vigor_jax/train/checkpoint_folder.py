@@ -253,7 +253,7 @@ def _reading() -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")[:500]
+    return next(iter(str(error).splitlines()), "").partition(" [tensorstore_spec=")[0]
 
 
 def _require_same_sums(written: dict[str, str], read: dict[str, str]) -> None:

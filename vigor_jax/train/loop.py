@@ -126,6 +126,14 @@ class _Run:
 
     def run(self) -> dict[str, Any]:
         """Goes on from the newest checkpoint, if there is one, and to the end."""
+        try:
+            return self._run()
+        except OSError as error:  # of metrics, findings, summary or report
+            if not disk_space.is_exhausted(error):
+                raise
+            raise self._space_error(error) from error
+
+    def _run(self) -> dict[str, Any]:
         restored = self._restored()
         first = 0 if restored is None else restored.step
         train_state = self._fresh() if restored is None else restored.state
@@ -152,10 +160,6 @@ class _Run:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
                 raise self._memory_error(error) from error
-            except OSError as error:  # of the metrics or the findings
-                if not disk_space.is_exhausted(error):
-                    raise
-                raise self._space_error(error) from error
         return self._finish(log)
 
     # ---- Start ----

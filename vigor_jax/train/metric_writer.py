@@ -1,12 +1,15 @@
 """Metrics on disk: JSON lines for programs, TensorBoard events for people."""
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 FILE_NAME = "metrics.jsonl"
 
@@ -32,14 +35,18 @@ class MetricWriter:
         rewritten.write_text("".join(json.dumps(row) + "\n" for row in kept))
         rewritten.replace(path)
         self._lines = path.open("a")
-        self._events = SummaryWriter(str(directory), purge_step=first_step + 1, write_to_disk=True)
+        # Not by way of a SummaryWriter, whose thread dies of a full disk and leaves its callers waiting.
+        self._events = EventsWriter(str(directory / "events"))
+        start = SessionLog(status=SessionLog.START)  # has TensorBoard forget the later ones
+        self._events.write_event(Event(step=first_step + 1, session_log=start))
 
     def write(self, step: int, values: Mapping[str, float | int]) -> None:
         """Adds one row; it is on disk when this returns."""
         self._lines.write(json.dumps({"step": step, **values}) + "\n")
         self._lines.flush()
+        now = time.time()
         for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+            self._events.write_event(Event(wall_time=now, step=step, summary=scalar(name, value)))
         self._events.flush()
 
     def __enter__(self) -> "MetricWriter":

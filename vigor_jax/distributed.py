@@ -62,8 +62,8 @@ def join(processes: Processes, *, timeout_s: int = JOIN_SECONDS) -> None:
     except TimeoutError as error:
         raise DistributedError(_nobody_came(joining, timeout_s)) from error
     except Exception as error:
-        _joining = False
         if joining.tentative and isinstance(error, ValueError):  # as JAX says that it found nothing
+            _joining = False
             return
         raise DistributedError(
             f"JAX cannot join the processes by {joining.found}: {error}\nGive --coordinator_address=HOST:PORT "

@@ -1,8 +1,13 @@
 """A task small enough to check by hand: two linear towers on random bytes."""
 
 import dataclasses
+import json
 import math
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +15,7 @@ import numpy as np
 import pytest
 
 from vigor_jax import config, tasks
+from vigor_jax.input.sampling import host_rows
 from vigor_jax.tasks.task import Evaluated, EvaluationStopped, LossOutput, WithoutCarry, never
 
 ALPHA = 5.0
@@ -56,9 +62,10 @@ class ToyTask(WithoutCarry):
 
     def batches(self, first_step):
         step = first_step
+        mine = host_rows(self.batch_size, jax.process_index(), jax.process_count())
         while True:
             time.sleep(self.batch_seconds)
-            yield self.batch(step)
+            yield {name: rows[mine] for name, rows in self.batch(step).items()}
             step += 1
 
     def loss(self, variables, batch, key, *, carry, axis_name):
@@ -115,7 +122,7 @@ class ToyTask(WithoutCarry):
         return "the toy has collapsed" if metrics["loss"] < self.collapsed_below else None
 
 
-def toy_config(**changes):
+def toy_tree(**changes):
     """Two epochs of four steps; a checkpoint every three steps and after every epoch."""
     tree = {
         "name": "toy",
@@ -128,10 +135,15 @@ def toy_config(**changes):
         "log_every_steps": 2,
         "checkpoint_every_steps": 3,
     }
-    return config.parse(tree | changes)
+    return tree | changes
 
 
-@pytest.fixture(name="toy_config")
+def toy_config(**changes):
+    """As `toy_tree`, checked."""
+    return config.parse(toy_tree(**changes))
+
+
+@pytest.fixture(name="toy_config", scope="session")
 def toy_config_fixture():
     """`(**changes) -> Config`."""
     return toy_config
@@ -141,6 +153,51 @@ def toy_config_fixture():
 def register_toy(monkeypatch):
     """`(task) -> None`: makes it the task that "toy" names."""
     return lambda task: monkeypatch.setitem(tasks.REGISTRY, "toy", lambda config: task)
+
+
+class ToyProcesses:
+    """Starts toy_main.py as processes, in `directory`; they end with the test."""
+
+    directory = Path(__file__).parent
+
+    def __init__(self):
+        self._started = []
+
+    def environment(self, *, signs="", devices=2, **settings):
+        """Variables of a process whose toy has these settings; `signs` is a folder for its signs of progress."""
+        return os.environ | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+            "PYTHONPATH": str(self.directory.parents[1]),
+            "TOY": json.dumps({"steps_per_epoch": 20, **settings}),
+            "SIGNS": str(signs),
+        }
+
+    def __call__(self, workdir, *flags, **variables):
+        command = [sys.executable, "toy_main.py", "--config=toy_main.py", f"--workdir={workdir}", *flags]
+        process = subprocess.Popen(
+            command,
+            env=self.environment(**variables),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.directory,
+        )
+        self._started.append(process)
+        return process
+
+    def end(self):
+        for process in self._started:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def start_toy():
+    """`(workdir, *flags, **environment) -> process`; see ToyProcesses."""
+    processes = ToyProcesses()
+    yield processes
+    processes.end()
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,14 @@
 
 import queue
 import threading
+import weakref
 
 import jax
 import numpy as np
 
 from vigor_jax.mining.mined_table import MinedTable
+
+_EXIT_SECONDS = 60.0  # longer than steps take; the devices may never finish, as where another host is gone
 
 
 class FeedbackThread:
@@ -22,6 +25,9 @@ class FeedbackThread:
         self._updates: queue.Queue[tuple[int, jax.Array | np.ndarray, jax.Array | np.ndarray] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._record, name="mining-feedback", daemon=True)
         self._thread.start()
+        # Where a run ends by an error it may still wait for the devices, and a thread that Python's end meets there
+        # aborts the process: the exit code would be another one.
+        weakref.finalize(self, _end, self._updates, self._thread)
 
     def put(self, step: int, queries: jax.Array | np.ndarray, hardest: jax.Array | np.ndarray) -> None:
         """Hands over the feedback of the update of a step (`MinedTable.record`) without waiting for it.
@@ -60,3 +66,8 @@ class FeedbackThread:
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+def _end(updates: queue.Queue, thread: threading.Thread) -> None:
+    updates.put(None)
+    thread.join(_EXIT_SECONDS)

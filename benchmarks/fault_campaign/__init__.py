@@ -1,0 +1,1 @@
+"""The cases of `benchmarks/faults.py`, one kind of fault a file."""

@@ -164,6 +164,49 @@ def test_another_seed_batch_or_data_is_refused(toy_task, toy_config, register_to
         assert line in str(error.value)
 
 
+def test_changes_that_are_allowed_are_warned_of(toy_task, toy_config, register_toy, tmp_path, caplog):
+    register_toy(toy_task())
+    train_and_evaluate(toy_config(epochs=1), tmp_path)
+    register_toy(toy_task(batch_size=16, seed=3, fingerprint={"data": "other"}))
+    changed = toy_config(seed=3, batch={"size": 16})
+    with pytest.raises(ResumeError, match="--allow_changes"):
+        train_and_evaluate(changed, tmp_path)
+    assert train_and_evaluate(changed, tmp_path, allow_changes=True)["steps"] == 8
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        "Allowed to change: config.seed: 0 in the checkpoint, 3 now",
+        "Allowed to change: config.batch.size: 8 in the checkpoint, 16 now",
+        "Allowed to change: fingerprint of data: 'toy' in the checkpoint, 'other' now",
+    ]
+    # The checkpoints since are of the new run.
+    train_and_evaluate(toy_config(seed=3, batch={"size": 16}, epochs=3), tmp_path)
+
+
+# Of the error, Orbax leaves coroutines that nobody waits for any more.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
+    toy_task, toy_config, register_toy, tmp_path, caplog
+):
+    register_toy(toy_task())
+    for name in ("whole", "damaged"):
+        train_and_evaluate(toy_config(epochs=2), tmp_path / name)
+    for file in (tmp_path / "damaged" / "checkpoints" / "8" / "state").rglob("d/*"):
+        file.write_bytes(file.read_bytes()[:100])
+    tasks = {name: toy_task() for name in ("whole", "damaged")}
+    for name, task in tasks.items():
+        register_toy(task)
+        train_and_evaluate(toy_config(epochs=3), tmp_path / name)
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "checkpoints/8, is damaged" in warning
+    assert "The run goes on from" in warning
+    assert "checkpoints/6." in warning
+    assert (tasks["whole"].evaluated_steps, tasks["damaged"].evaluated_steps) == ([12], [8, 12])
+    whole, damaged = (final_state(tmp_path / name, toy_task(), toy_config()) for name in ("whole", "damaged"))
+    assert_equal_bits(whole, damaged)
+    steps = {name: [row["step"] for row in rows(tmp_path / name)] for name in tasks}
+    assert steps["whole"] == steps["damaged"]
+
+
 def test_another_model_is_refused(toy_task, toy_config, register_toy, tmp_path):
     register_toy(toy_task())
     train_and_evaluate(toy_config(epochs=1), tmp_path)

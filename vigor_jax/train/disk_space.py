@@ -23,9 +23,9 @@ def free_bytes(directory: Path) -> int:
     return shutil.disk_usage(directory).free
 
 
-def readable(count: float) -> str:
-    """Writes `512 B`, `1.5 MB` or `20 GB`."""
-    unit = 0
-    while count >= 1000 and unit < len(_UNITS) - 1:
-        count, unit = count / 1000, unit + 1
-    return f"{count:.3g} {_UNITS[unit]}"
+def readable(count: int) -> str:
+    """Of bytes: `512 B`, `1.5 MB` or `20 GB`."""
+    number, unit = float(count), 0
+    while number >= 1000 and unit < len(_UNITS) - 1:
+        number, unit = number / 1000, unit + 1
+    return f"{number:.3g} {_UNITS[unit]}"

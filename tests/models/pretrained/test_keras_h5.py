@@ -59,3 +59,56 @@ def test_a_file_that_is_no_hdf5_is_named(tmp_path):
     (tmp_path / "vgg16.h5").write_bytes(b"<html>404</html>")
     with pytest.raises(WeightFileError, match=r"vgg16\.h5 is not a readable HDF5 file"):
         load_vgg16(tmp_path / "vgg16.h5")
+
+
+@pytest.mark.parametrize("link", [h5py.ExternalLink("other.h5", "/secret"), h5py.SoftLink("/elsewhere")])
+@pytest.mark.parametrize("name", ["model_weights", "block1_conv1"])
+def test_links_are_refused(tmp_path, link, name):
+    """Where h5py itself would follow them to another file."""
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = np.ones((3, 3, 3, 64), np.float32)
+    with h5py.File(tmp_path / "vgg16.h5", "w") as file:
+        file[name] = link
+    with pytest.raises(WeightFileError, match=rf"'{name}' is a link, .* the link was not followed"):
+        load_vgg16(tmp_path / "vgg16.h5")
+
+
+def test_a_link_within_a_layer_is_no_layer(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = np.ones((3, 3, 3, 64), np.float32)
+    with h5py.File(tmp_path / "vgg16.h5", "w") as file:
+        file.create_group("block1_conv1")["kernel:0"] = h5py.ExternalLink("other.h5", "/secret")
+    with pytest.raises(WeightFileError, match="missing: conv1_1 kernel"):
+        load_vgg16(tmp_path / "vgg16.h5")
+
+
+def test_numbers_kept_in_other_files_are_not_read(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(4 * 64))
+    with h5py.File(tmp_path / "vgg16.h5", "w") as file:
+        group = file.create_group("block1_conv1")
+        group.create_dataset("bias:0", (64,), "f4", external=[(str(tmp_path / "secret"), 0, 256)])
+    with pytest.raises(WeightFileError, match=r"the numbers of block1_conv1/bias:0 are kept in other files"):
+        load_vgg16(tmp_path / "vgg16.h5")
+    layout = h5py.VirtualLayout((64,), "f4")
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "bias", (64,))
+    with h5py.File(tmp_path / "vgg16.h5", "w") as file:
+        file.create_group("block1_conv1").create_virtual_dataset("bias:0", layout)
+    with pytest.raises(WeightFileError, match=r"the numbers of block1_conv1/bias:0 are kept in other files"):
+        load_vgg16(tmp_path / "vgg16.h5")
+
+
+def test_an_array_that_claims_terabytes_is_not_read(tmp_path):
+    with h5py.File(tmp_path / "vgg16.h5", "w") as file:
+        group = file.create_group("block1_conv1")
+        group.create_dataset("kernel:0", (3, 3, 1 << 20, 1 << 20), "f4", chunks=(3, 3, 64, 64), compression="gzip")
+    assert (tmp_path / "vgg16.h5").stat().st_size < 20_000
+    with pytest.raises(WeightFileError, match=r"kernel:0 is float32 \[3, 3, 1048576, 1048576\], which no layer"):
+        load_vgg16(tmp_path / "vgg16.h5")
+
+
+def test_text_and_objects_are_not_read(tmp_path):
+    for kind in (h5py.string_dtype(), h5py.vlen_dtype(np.float32), np.dtype([("a", "f4")])):
+        with h5py.File(tmp_path / "vgg16.h5", "w") as file:
+            file.create_group("block1_conv1").create_dataset("bias:0", (64,), kind)
+        with pytest.raises(WeightFileError, match=r"bias:0 is .* \[64\], which no layer of a VGG-16 is"):
+            load_vgg16(tmp_path / "vgg16.h5")

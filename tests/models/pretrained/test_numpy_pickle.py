@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import struct
+import tracemalloc
 from typing import ClassVar
 
 import numpy as np
@@ -111,6 +112,55 @@ def test_other_contents_say_what_they_are(tmp_path, value, message):
     np.save(tmp_path / "vgg16.npy", value, allow_pickle=True)
     with pytest.raises(WeightFileError, match=message):
         load_vgg16(tmp_path / "vgg16.npy")
+
+
+def _npy(tmp_path, body: bytes):
+    file = io.BytesIO()
+    _npy_header(file)
+    (tmp_path / "vgg16.npy").write_bytes(file.getvalue() + body)
+    return tmp_path / "vgg16.npy"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x80\x04" + b"\x8e" + (1 << 45).to_bytes(8, "little") + b"x",  # bytes of 32 TiB
+        b"\x80\x04" + b"\x8e" + (2**64 - 1).to_bytes(8, "little") + b"x",
+        b"\x80\x02}r" + (2**32 - 2).to_bytes(4, "little") + b".",  # the 4-thousand-millionth entry of the memo
+        b"\x80\x02\x8b" + (2**31 - 1).to_bytes(4, "little") + b"\x01",  # a number of 2 GiB
+        b"\x80\x04\x95" + (1 << 50).to_bytes(8, "little") + b"}.",  # a frame
+        b"(" * 3000 + b"t" * 3000 + b".",  # depth
+        b"",
+        b".",
+        b"\x80\xff.",
+    ],
+)
+def test_lengths_that_a_damaged_file_claims_cost_nothing(tmp_path, body):
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightFileError, match=r"vgg16\.npy "):
+            load_vgg16(_npy(tmp_path, body))
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_containers_that_share_their_parts_are_not_printed(tmp_path):
+    shared: tuple = ()
+    for _ in range(60):
+        shared = (shared, shared)  # written out, 2^60 of them
+    body = pickle.dumps(shared, protocol=2)[:-1]
+    dtype = b"cnumpy\ndtype\n" + body[2:] + b"\x85R."
+    with pytest.raises(WeightFileError, match="numbers of type a tuple"):
+        load_vgg16(_npy(tmp_path, b"\x80\x02" + dtype))
+
+
+@pytest.mark.parametrize("name", [b"cnumpy._core.multiarray\n_reconstruct\n", b"c_codecs\nencode\n"])
+def test_nothing_a_file_sets_stays(tmp_path, name):
+    """The pickle gives a stand-in an attribute."""
+    body = b"\x80\x02" + name + b"}U\x08attachedK\x01sb."
+    with pytest.raises(WeightFileError, match="is not a readable vgg16"):
+        load_vgg16(_npy(tmp_path, body))
 
 
 def test_a_truncated_file_is_named(tmp_path, vgg_weights):

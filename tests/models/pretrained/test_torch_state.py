@@ -1,5 +1,8 @@
 """torchvision's weights, as .safetensors and .pth."""
 
+import sys
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +73,23 @@ def test_pth_without_torch_says_what_to_install(tmp_path):
     (tmp_path / "vgg16.pth").write_bytes(b"")
     with pytest.raises(WeightFileError, match=r"vgg16\.pth: reading it needs torch\. Install it: .*safetensors"):
         load_vgg16(tmp_path / "vgg16.pth")
+
+
+@pytest.mark.parametrize(("version", "refused"), [("2.5.1+cpu", True), ("1.13.0", True), ("2.6.0", False)])
+def test_versions_of_torch_that_a_file_can_make_run_code(tmp_path, monkeypatch, version, refused):
+    loaded = []
+
+    def load(path, *, map_location, weights_only):
+        loaded.append((path, weights_only))
+        raise RuntimeError("damaged")
+
+    torch = types.ModuleType("torch")
+    torch.__version__, torch.load = version, load
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    (tmp_path / "vgg16.pth").write_bytes(b"")
+    with pytest.raises(WeightFileError, match=r"Install 2\.6 or newer" if refused else "is not a readable PyTorch"):
+        load_vgg16(tmp_path / "vgg16.pth")
+    assert loaded == ([] if refused else [(str(tmp_path / "vgg16.pth"), True)])
 
 
 def test_a_truncated_file_is_named(write_safetensors, torch_state):

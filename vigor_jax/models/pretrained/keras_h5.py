@@ -7,27 +7,47 @@ from vigor_jax.models.pretrained.stored_layers import StoredLayers, WeightFileEr
 
 _CONVOLUTION = re.compile(r"block([1-5])_conv([1-3])")
 _FULLY_CONNECTED = ("fc1", "fc2", "predictions")
+_LARGEST = 3 * 3 * 512 * 512  # numbers in one of the convolutions
 
 
 def read_h5(path: str) -> StoredLayers:
-    """Reads a weight file (layers at the root) or a whole saved model (layers under `model_weights`)."""
+    """Reads a weight file (layers at the root) or a whole saved model (layers under `model_weights`).
+
+    Only what lies in the file itself is read: links to other files, and data kept in other files, are refused.
+    """
     h5py = require_package("h5py", path, "pip install 'vigor_jax[pretrained]'")
     try:
         with h5py.File(path, "r") as file:
-            return _read_layers(file.get("model_weights", file))
-    except OSError as error:
+            layers = _own(file, "model_weights", path) if "model_weights" in file else file
+            return _read_layers(layers, path)
+    except WeightFileError:
+        raise
+    except Exception as error:  # h5py raises OSError, RuntimeError, KeyError, ValueError, ... for damaged files
         raise WeightFileError(f"{path} is not a readable HDF5 file: {error}") from error
 
 
-def _read_layers(root: Any) -> StoredLayers:
+def _own(group: Any, name: str, path: str) -> Any:
+    """A member of a group that lies in this file."""
+    import h5py
+
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise WeightFileError(
+            f"{path}: {name[:120]!r} is a link, which weight files do not have, and which could lead to another file. "
+            "The file may be malicious; the link was not followed."
+        )
+    return group[name]
+
+
+def _read_layers(root: Any, path: str) -> StoredLayers:
     import h5py
 
     stored = StoredLayers()
-    for name, group in root.items():
+    for name in root:
+        group = _own(root, name, path)
         arrays: dict[str, Any] = {}
         if isinstance(group, h5py.Dataset):
             arrays[name] = group
-        else:
+        else:  # visits what lies in the file alone
             group.visititems(lambda key, item, into=arrays: into.update({key: item} if hasattr(item, "shape") else {}))
         convolution = _CONVOLUTION.fullmatch(name)
         if name in _FULLY_CONNECTED:
@@ -40,8 +60,19 @@ def _read_layers(root: Any) -> StoredLayers:
                 if part is None or (layer, part) in stored.arrays:
                     stored.unexpected.append(f"{name}/{key}")
                 else:
-                    stored.arrays[layer, part] = array[()]
+                    stored.arrays[layer, part] = _read_numbers(array, f"{name}/{key}", path)
         else:
             # Input, pools and flatten are groups without arrays; optimiser state of a saved model is beside the root.
             stored.unexpected.extend(f"{name}/{key}" for key in arrays)
     return stored
+
+
+def _read_numbers(array: Any, name: str, path: str) -> Any:
+    """The array, unless reading it would read other files, run out of memory or make objects."""
+    if array.external or array.is_virtual:
+        raise WeightFileError(
+            f"{path}: the numbers of {name} are kept in other files. The file may be malicious; they were not read."
+        )
+    if array.dtype.kind != "f" or array.size > _LARGEST:
+        raise WeightFileError(f"{path}: {name} is {array.dtype} {list(array.shape)}, which no layer of a VGG-16 is.")
+    return array[()]

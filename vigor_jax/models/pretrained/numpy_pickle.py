@@ -4,6 +4,8 @@ A pickle can run any code, and this one is passed from hand to hand. So nothing 
 few names that a pickled array refers to resolve to the stand-ins below, and any other name is refused.
 """
 
+import io
+import os
 import pickle
 from typing import Any, ClassVar
 
@@ -29,7 +31,7 @@ def read_npy(path: str) -> StoredLayers:
             for part, array in zip(("kernel", "bias"), pair, strict=True):
                 stored.arrays[name, part] = array.value
         else:
-            stored.unexpected.append(str(name))
+            stored.unexpected.append(name if isinstance(name, str) else _printed(name))
     return stored
 
 
@@ -42,22 +44,36 @@ def _unpickle(path: str) -> Any:
                 shape, _, dtype = np.lib.format.read_array_header_2_0(file)
             if dtype != np.dtype(object) or shape != ():
                 raise WeightFileError(f"{path} holds an array {dtype} {list(shape)}, not the dict that vgg16.npy is.")
-            return _Unpickler(file, encoding="latin1").load()
+            return _Unpickler(_Rest(file), encoding="latin1").load()
+    except WeightFileError:
+        raise
     except OSError as error:
         raise WeightFileError(f"{path} cannot be read: {error}") from error
-    except (pickle.UnpicklingError, ValueError, EOFError, TypeError, AttributeError, IndexError, KeyError) as error:
-        raise WeightFileError(f"{path} is not a readable vgg16.npy: {error}") from error
+    except Exception as error:  # what a parser of Python's own raises over damaged bytes is of any kind
+        raise WeightFileError(f"{path} is not a readable vgg16.npy: {error!r}") from error
+
+
+class _Rest:
+    """The rest of a file, of which no more is asked than there is: reading makes room for what it is asked for."""
+
+    def __init__(self, file: io.BufferedReader):
+        self._file = file
+        self._length = os.fstat(file.fileno()).st_size
+        self.readline = file.readline
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(max(0, min(size, self._length - self._file.tell())))
 
 
 class _Dtype:
     """Stands in for numpy.dtype: plain numbers or objects, in either byte order."""
 
-    def __init__(self, name: str, *_: Any):
+    def __init__(self, name: Any, *_: Any):
         if not isinstance(name, str) or name not in ("f4", "f8", "O8", "O4", "O", "|O"):
-            raise pickle.UnpicklingError(f"it holds numbers of type {name!r}; VGG-16's are float32")
+            raise pickle.UnpicklingError(f"it holds numbers of type {_printed(name)}; VGG-16's are float32")
         self.name, self.order = name, "<"
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: Any) -> None:
         self.order = ">" if state[1] == ">" else "<"
 
 
@@ -66,13 +82,13 @@ class _Array:
 
     value: Any = None
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, _Dtype):
             raise pickle.UnpicklingError("it holds an array without a number type")
         if "O" in dtype.name:
             if shape != () or not isinstance(data, list) or len(data) != 1:
-                raise pickle.UnpicklingError(f"it holds an array of {shape} objects; expected one dict")
+                raise pickle.UnpicklingError("it holds an array of objects; expected one dict")
             self.value = data[0]
             return
         # Python 2 wrote bytes where Python 3 reads text.
@@ -81,30 +97,45 @@ class _Array:
         self.value = array.reshape(shape, order="F" if fortran else "C").astype(np.float32)
 
 
+def _printed(item: Any) -> str:
+    """For an error. Only text is shown: nested containers that share their parts can take for ever to print."""
+    return repr(item) if isinstance(item, str) else f"a {type(item).__name__}"
+
+
 def _is_numbers(item: Any) -> bool:
     return isinstance(item, _Array) and isinstance(item.value, np.ndarray)
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
+class _Reconstruct:
+    """Stands in for the function that makes an empty array."""
+
+    __slots__ = ()  # nothing a pickle sets on it can stay
+
+    def __call__(self, *_: Any) -> _Array:
+        return _Array()
 
 
-def _encode(text: str, encoding: str) -> bytes:
+class _Encode:
     """Python 3 writes bytes as latin1 text in pickles that Python 2 can read."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it encodes bytes as {encoding!r}")
-    return text.encode("latin1")
+
+    __slots__ = ()
+
+    def __call__(self, text: Any, encoding: Any) -> bytes:
+        if encoding != "latin1":
+            raise pickle.UnpicklingError(f"it encodes bytes as {_printed(encoding)}")
+        return text.encode("latin1")
 
 
-class _Unpickler(pickle.Unpickler):
+# Not the faster one in C, which makes room for whatever length or number of entries a damaged file claims.
+class _Unpickler(pickle._Unpickler):
     """Knows builtin containers and the stand-ins, nothing else."""
 
     _allowed: ClassVar = {
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _Dtype,
-        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-        ("_codecs", "encode"): _encode,
+        ("numpy.core.multiarray", "_reconstruct"): _Reconstruct(),
+        ("numpy._core.multiarray", "_reconstruct"): _Reconstruct(),
+        ("_codecs", "encode"): _Encode(),
     }
 
     def find_class(self, module: str, name: str) -> Any:

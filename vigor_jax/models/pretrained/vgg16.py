@@ -18,6 +18,7 @@ _READERS = {
     ".h5": (keras_h5.read_h5, "keras"),
     ".npy": (numpy_pickle.read_npy, "vigor"),
 }
+_SHOWN = 20  # names of unexpected layers in an error
 
 
 def load_vgg16(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, np.ndarray]], str]:
@@ -42,7 +43,7 @@ def load_vgg16(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, np.nda
     stored = read(path)
     params = _checked(stored, path)
     if stored.ignored:
-        logging.info("%s: fully connected layers are not used: %s", path, ", ".join(sorted(stored.ignored)))
+        logging.info("%s: fully connected layers are not used: %s", path, _some(stored.ignored))
     logging.info("%s: VGG-16 weights loaded, preprocessing %r.", path, preprocessing)
     return params, preprocessing
 
@@ -51,7 +52,7 @@ def _checked(stored: StoredLayers, path: str) -> dict[str, dict[str, np.ndarray]
     """The arrays as a tree of parameters, every layer present, of the right shape and finite."""
     problems: list[str] = []
     if stored.unexpected:
-        problems.append(f"unexpected: {', '.join(sorted(stored.unexpected))}")
+        problems.append(f"unexpected: {_some(stored.unexpected)}")
     shapes = _shapes()
     missing = [f"{layer} {part}" for layer, part in shapes if (layer, part) not in stored.arrays]
     if missing:
@@ -70,6 +71,12 @@ def _checked(stored: StoredLayers, path: str) -> dict[str, dict[str, np.ndarray]
     for layer, part in shapes:
         params.setdefault(layer, {})[part] = np.ascontiguousarray(stored.arrays[layer, part], np.float32)
     return params
+
+
+def _some(names: list[str]) -> str:
+    """Names that a file brought along, as far as they fit on a screen and print."""
+    shown = [name if name.isprintable() else repr(name) for name in sorted(names)[:_SHOWN]]
+    return ", ".join(shown) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
 
 
 def _shapes() -> dict[tuple[str, str], tuple[int, ...]]:

@@ -9,6 +9,7 @@ from vigor_jax.input import augmentation
 from vigor_jax.models import CrossViewModel
 from vigor_jax.retrieval import assisted_navigation
 from vigor_jax.retrieval.errors import EvaluationError
+from vigor_jax.tasks.task import EvaluationStopped
 from vigor_jax.train import mesh as meshes
 
 METRICS = ("top1", "top5", "top10", "top1_percent", "hit_rate", "hit_rate_covered")
@@ -82,9 +83,9 @@ def embedded_one_by_one(town, variables):
 
 @pytest.fixture(scope="module", params=[1, 8])
 def evaluate(request, town_config):
-    """`variables -> metrics` on some devices, in batches that the devices do not divide nor divide the images."""
+    """`(variables, [should_stop]) -> metrics` on some devices, in batches that do not divide the images."""
     task, mesh = tasks.create(town_config(eval_batch_size=13)), meshes.data_mesh(jax.devices()[: request.param])
-    return lambda variables: task.evaluate(variables, mesh).metrics
+    return lambda variables, *should_stop: task.evaluate(variables, mesh, *should_stop).metrics
 
 
 def test_every_split_is_ranked_as_by_loops_over_single_images(town, variables, embedded_one_by_one, evaluate):
@@ -164,6 +165,26 @@ def test_parameters_that_are_not_finite_stop_the_evaluation(variables, evaluate)
     broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), variables)
     with pytest.raises(EvaluationError, match="embeddings are not finite"):
         evaluate(broken)
+
+
+def test_it_ends_when_it_is_asked_to(town, variables, evaluate):
+    asked = []
+
+    def stop_at(count):
+        asked.clear()
+        return lambda: bool(asked.append(1)) or len(asked) == count
+
+    evaluate(variables, stop_at(-1))
+    images = {
+        "tiles": np.concatenate([split.tiles for split in town.splits.evaluations.values()]),
+        "panoramas": np.concatenate([split.panoramas for split in town.splits.evaluations.values()]),
+    }
+    batches = sum(len(np.unique(rows)) / 13 for rows in images.values())
+    assert batches / 2 < len(asked) - len(town.splits.evaluations) <= batches + 2  # of 13 images, or of 16
+    for count in (1, len(asked)):  # the first batch, the last split
+        with pytest.raises(EvaluationStopped):
+            evaluate(variables, stop_at(count))
+        assert len(asked) == count
 
 
 def test_with_symmetries_the_similarity_and_the_offset_are_means_over_jointly_turned_images(town, town_config):

@@ -49,7 +49,7 @@ def _handed_on(stage: Stage) -> Case:
             for run in start(stage, folder / "run", 2, DEVICES):
                 run.require_end(0)
         run.require_end(0)
-        same_end.require(folder / "run", stage.unbroken)
+        same_end.require(folder / "run", stage.unbroken, stops=1 if stage.short else 2)
         return 2 if stage.short else 4
 
     back = "" if stage.short else ", SIGTERM, and by 2 again"

@@ -1,6 +1,7 @@
 """Whether a run that was broken ended as the one that was not: bit for bit, in all that it leaves."""
 
 import json
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from fault_campaign.trainer import rows
 
 # Beginnings of what metrics.jsonl says of the machine rather than of the run.
 _MEASURED = ("train/examples_per_s", "train/step_ms", "train/data_wait", "train/host", "train/device", "train/slowest")
+_ROUNDING = 1e-6  # of means in float32
 _reading = threading.Lock()
 
 
-def require(workdir: Path, unbroken: Path) -> None:
-    """Compares two finished runs.
+def require(workdir: Path, unbroken: Path, *, stops: int = 0) -> None:
+    """Compares two finished runs, the first of which was stopped by so many signals.
 
     Parameters, optimiser state, random key, mining pool and mined table of the last checkpoint; which checkpoints are
     kept; the evaluations and every logged figure that is not of the machine; what was found for each query.
@@ -33,7 +35,7 @@ def require(workdir: Path, unbroken: Path) -> None:
     for key in ("steps", "metrics", "best"):
         if ours[key] != theirs[key]:
             raise Lost(f"{key} of the summary: {ours[key]} instead of {theirs[key]}")
-    require_same_history(history(workdir), history(unbroken))
+    require_same_history(history(workdir), history(unbroken), stops)
     _require_same_arrays(_findings(workdir), _findings(unbroken), "findings")
     kept, wanted = steps(workdir), steps(unbroken)
     if kept != wanted:
@@ -49,20 +51,40 @@ def history(workdir: Path) -> list[dict[str, Any]]:
     return kept
 
 
-def require_same_history(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
-    """Compares row by row.
+def require_same_history(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], stops: int) -> None:
+    """Compares row by row; a stop may have divided a row into two, whose mean must be it.
 
     Raises:
       Lost: with the first row that differs.
     """
-    at, wanted = ([row["step"] for row in each] for each in (ours, theirs))
-    if at != wanted:
-        raise Lost(f"the history has rows of steps {at} instead of {wanted}")
-    for mine, other in zip(ours, theirs, strict=True):
-        differing = [name for name in mine | other if mine.get(name) != other.get(name)]
-        if differing:
-            name = differing[0]
-            raise Lost(f"the history of step {mine['step']} has {name} {mine.get(name)} instead of {other.get(name)}")
+    if len(ours) > len(theirs) + stops:
+        raise Lost(f"the history has {len(ours)} rows instead of {len(theirs)}, after {stops} stops")
+    at = [(row["step"], "epoch" in row) for row in ours]
+    if at != sorted(set(at)):
+        raise Lost(f"the history has rows twice or out of order: of {[step for step, _ in at]}")
+    done = 0
+    for other in theirs:
+        rest = [row for row in ours if row["step"] <= other["step"] and ("epoch" in row) == ("epoch" in other)]
+        mine = _joined(rest, done)
+        for name in {**mine, **other}:
+            a, b = mine.get(name), other.get(name)
+            exact = len(rest) < 2 or None in (a, b)
+            if not (a == b if exact else math.isclose(a, b, rel_tol=_ROUNDING)):
+                raise Lost(f"the history of step {other['step']} has {name} {a} instead of {b}")
+        ours = [row for row in ours if row not in rest]
+        done = other["step"]
+    if ours:
+        raise Lost(f"the history has rows after the last step: of {[row['step'] for row in ours]}")
+
+
+def _joined(parts: list[dict[str, Any]], done: int) -> dict[str, Any]:
+    """The row of all steps since `done` from those of parts of them."""
+    if len(parts) < 2:
+        return parts[0] if parts else {}
+    begins = [done, *(row["step"] for row in parts)]
+    weights = np.diff(begins)
+    joined = {name: float(np.average([row[name] for row in parts], weights=weights)) for name in parts[-1]}
+    return joined | {"step": parts[-1]["step"]}
 
 
 def steps(workdir: Path) -> list[int]:

@@ -71,7 +71,7 @@ def _stops(stage: Stage, stops: Sequence[tuple[signal.Signals, Moment]]) -> Case
             command = require_stopped(run, signum)
             run = stage.trainer.start(["/bin/sh", "-c", f"exec {command}"], folder / "run")
         run.require_end(0)
-        same_end.require(folder / "run", stage.unbroken)
+        same_end.require(folder / "run", stage.unbroken, stops=len(stops))
         return len(stops)
 
     return Case("signals", "; ".join(f"{signum.name} {moment.name}" for signum, moment in stops), do)

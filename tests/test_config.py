@@ -60,7 +60,30 @@ def test_lists_become_tuples():
         ("seed", -1, ["config.seed", "-1"]),
         ("stall_seconds", -1.0, ["config.stall_seconds", "0 for never"]),
         ("stall_seconds", float("inf"), ["config.stall_seconds = inf"]),
+        ("seed", 2**32, ["config.seed", "2**32 - 1"]),
         ("model", 3, ["config.model", "group"]),
+        ("epochs", True, ["config.epochs", "True", "whole number"]),
+        ("mining.enabled", 1, ["config.mining.enabled", "1", "True or False"]),
+        ("data.train_cities", "Seattle", ["config.data.train_cities", "'Seattle'", "brackets"]),
+        ("data.train_cities", {"A"}, ["config.data.train_cities", "brackets"]),
+        ("data.train_cities", None, ["config.data.train_cities", "None", "brackets"]),
+        ("data.train_cities", (1,), ["config.data.train_cities", "text"]),
+        ("data.train_cities", ("A", "A"), ["config.data.train_cities", "twice"]),
+        ("data.train_cities", ("../A",), ["config.data.train_cities", "like one folder"]),
+        ("data.test_cities", ("/etc",), ["config.data.test_cities", "like one folder"]),
+        ("data.aerial_size", 320, ["config.data.aerial_size", "2 values"]),
+        ("data.aerial_size", (320,), ["config.data.aerial_size", "2 values"]),
+        ("data.aerial_size", (10**6, 10**6), ["config.data.aerial_size", "8192"]),
+        ("data.root", "a\0b", ["config.data.root", "text"]),
+        ("name", "../elsewhere", ["config.name", "runs/"]),
+        ("name", "/elsewhere", ["config.name", "runs/"]),
+        ("loss.alpha", float("inf"), ["config.loss.alpha", "inf", "finite"]),
+        ("optimizer.learning_rate", float("nan"), ["config.optimizer.learning_rate", "nan", "finite"]),
+        ("optimizer.learning_rate", 10**400, ["config.optimizer.learning_rate", "finite"]),
+        ("optimizer.decay_rate", -0.1, ["config.optimizer.decay_rate", "positive"]),
+        ("optimizer.warmup_steps", -1, ["config.optimizer.warmup_steps", "negative"]),
+        ("model.descriptor_dim", 0, ["config.model.descriptor_dim", "positive"]),
+        ("rendered_city.train_tiles_per_side", 2, ["config.rendered_city.train_tiles_per_side", "at least 3"]),
     ],
 )
 def test_an_impossible_value_names_its_key(path, value, parts):
@@ -76,3 +99,12 @@ def test_a_missing_key_is_named(key):
     del tree[key]
     with pytest.raises(ConfigError, match=rf"config\.{key} is missing"):
         config_schema.parse(tree)
+
+
+def test_a_whole_number_is_a_finite_number():
+    rate = config_schema.parse(_with("optimizer.learning_rate", 1)).optimizer.learning_rate
+    assert (rate, type(rate)) == (1.0, float)
+
+
+def test_a_name_may_be_a_folder_below_runs():
+    assert config_schema.parse(_with("name", "study/a")).name == "study/a"

@@ -7,6 +7,7 @@ The command line stays ml_collections (`--config.optimizer.learning_rate=1e-4`);
 import dataclasses
 import difflib
 import math
+import sys
 import typing
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
@@ -15,6 +16,9 @@ import dacite
 import ml_collections
 
 from vigor_jax.errors import UserError
+from vigor_jax.file_names import is_plain
+
+_GREATEST = sys.float_info.max  # infinity is beyond it, and NaN not below
 
 
 class ConfigError(UserError):
@@ -163,7 +167,7 @@ def parse(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Config:
     tree = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
     _check_keys(Config, tree, prefix="config")
     try:
-        parsed = dacite.from_dict(Config, tree, dacite.Config(strict=True, cast=[tuple]))
+        parsed = dacite.from_dict(Config, tree, dacite.Config(strict=True, cast=[tuple], type_hooks={float: float}))
     except dacite.DaciteError as error:
         raise ConfigError(f"config: {error}") from error
     _check_values(parsed)
@@ -197,28 +201,49 @@ def _check_keys(cls: type, tree: Mapping[str, Any], prefix: str) -> None:
     hints = typing.get_type_hints(cls)
     for key, value in tree.items():
         if key not in fields:
-            raise _unknown(key, fields, prefix)
+            raise _unknown(str(key), fields, prefix)
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{prefix}.{key} = {value!r}: expected a group of keys.")
+                raise ConfigError(f"{prefix}.{key} = {_shown(value)}: expected a group of keys.")
             _check_keys(hints[key], value, f"{prefix}.{key}")
         else:
-            _check_choice(hints[key], value, f"{prefix}.{key}")
+            _check_type(hints[key], value, f"{prefix}.{key}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in tree:
             raise ConfigError(f"{prefix}.{name} is missing.")
 
 
-def _check_choice(hint: Any, value: Any, key: str) -> None:
-    """Names the allowed values of a Literal, which dacite's own message does not."""
-    values = [value]
-    if typing.get_origin(hint) is tuple:
-        hint, values = typing.get_args(hint)[0], list(value) if isinstance(value, tuple | list) else [value]
-    if typing.get_origin(hint) is Literal:
-        for item in values:
-            if item not in typing.get_args(hint):
-                raise ConfigError(f"{key} = {item!r}. Allowed: {', '.join(map(repr, typing.get_args(hint)))}.")
+def _check_type(hint: Any, value: Any, key: str) -> None:
+    """Refuses what Python would take for such a value and nobody means: True for 1, NaN, "Seattle" for cities."""
+    kind, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if kind is Literal:
+        # By type too: 1 == True, and the unhashable is never among them.
+        if not any(type(value) is type(choice) and value == choice for choice in arguments):
+            raise ConfigError(f"{key} = {_shown(value)}. Allowed: {', '.join(map(repr, arguments))}.")
+        return
+    if kind is tuple:
+        any_length = arguments[-1] is Ellipsis
+        if not isinstance(value, tuple | list) or not (any_length or len(value) == len(arguments)):
+            many = "any number of values" if any_length else f"{len(arguments)} values"
+            raise ConfigError(f"{key} = {_shown(value)}: expected {many} in brackets with a comma, such as ('A',).")
+        for item, inner in zip(value, [arguments[0]] * len(value) if any_length else arguments, strict=True):
+            _check_type(inner, item, key)
+        return
+    sound = {
+        bool: lambda: isinstance(value, bool),
+        int: lambda: isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63,
+        float: lambda: isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _GREATEST,
+        str: lambda: isinstance(value, str) and "\0" not in value,
+    }[kind]
+    if not sound():
+        expected = {bool: "True or False", int: "a whole number", float: "a finite number", str: "text"}[kind]
+        raise ConfigError(f"{key} = {_shown(value)}: expected {expected} ({kind.__name__}).")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _check_values(config: Config) -> None:
@@ -227,9 +252,19 @@ def _check_values(config: Config) -> None:
             value = config
             for part in key.split("."):
                 value = getattr(value, part)
-            raise ConfigError(f"config.{key} = {value!r}: {expectation}.")
+            raise ConfigError(f"config.{key} = {_shown(value)}: {expectation}.")
 
-    require(config.seed >= 0, "seed", "must not be negative")
+    require(
+        all(map(is_plain, config.name.split("/"))),
+        "name",
+        "printable, and not a path that leads out of runs/, where the run lies",
+    )
+    # Of a larger one, the random keys on the devices would drop the upper bits.
+    require(0 <= config.seed < 2**32, "seed", "from 0 to 2**32 - 1")
+    require(0 <= config.rendered_city.seed < 2**32, "rendered_city.seed", "from 0 to 2**32 - 1")
+    for key in ("train_tiles_per_side", "test_tiles_per_side"):
+        side = getattr(config.rendered_city, key)
+        require(side >= 3, f"rendered_city.{key}", "at least 3: a positive tile needs neighbours all around")
     require(config.epochs >= 1, "epochs", "train for at least one epoch")
     require(config.batch.size >= 2, "batch.size", "a triplet needs a negative, so at least 2")
     require(config.eval_batch_size >= 1, "eval_batch_size", "must be positive")
@@ -240,6 +275,14 @@ def _check_values(config: Config) -> None:
     require(config.input_threads >= 1, "input_threads", "must be positive")
     require(0 <= config.stall_seconds < math.inf, "stall_seconds", "seconds, or 0 for never")
     require(bool(config.data.train_cities), "data.train_cities", "name at least one city")
+    for key in ("train_cities", "test_cities", "same_area_cities", "protocols"):
+        values = getattr(config.data, key)
+        require(len(set(values)) == len(values), f"data.{key}", "names one twice")
+        require(
+            all(map(is_plain, values)),
+            f"data.{key}",
+            "a city is named like one folder: printable, no / or ..",
+        )
     require(bool(config.data.protocols), "data.protocols", "name at least one of same_area, cross_area")
     beyond = sorted(set(config.data.same_area_cities) - set(config.data.train_cities))
     require(not beyond, "data.same_area_cities", f"{beyond} are not among config.data.train_cities")
@@ -264,7 +307,7 @@ def _check_values(config: Config) -> None:
     )
     for key in ("data.aerial_size", "data.ground_size"):
         size = getattr(config.data, key.split(".")[1])
-        require(len(size) == 2 and all(s >= 32 for s in size), key, "(height, width) of at least 32 pixels")
+        require(all(32 <= s <= 8192 for s in size), key, "(height, width) of 32 to 8192 pixels")
         # Four 2x2 pools, or five, between the image and SAFA's positions.
         stride = 32 if config.model.final_pool else 16
         require(
@@ -288,6 +331,7 @@ def _check_values(config: Config) -> None:
         "config.model.pretrained names weights of vgg16",
     )
     require(config.model.width > 0, "model.width", "must be positive")
+    require(config.model.descriptor_dim >= 1, "model.descriptor_dim", "must be positive")
     require(config.model.num_heads >= 1, "model.num_heads", "must be positive")
     require(config.model.aggregation_std > 0, "model.aggregation_std", "must be positive")
     require(0 <= config.model.dropout < 1, "model.dropout", "a share in [0, 1)")
@@ -312,6 +356,8 @@ def _check_values(config: Config) -> None:
     require(config.mining.from_epoch >= 2, "mining.from_epoch", "at least 2: the first epoch fills the pool")
     require(config.optimizer.learning_rate > 0, "optimizer.learning_rate", "must be positive")
     require(config.optimizer.decay_steps > 0, "optimizer.decay_steps", "must be positive")
+    require(config.optimizer.decay_rate > 0, "optimizer.decay_rate", "must be positive; 1 for no decay")
+    require(config.optimizer.warmup_steps >= 0, "optimizer.warmup_steps", "must not be negative")
 
 
 def to_dict(config: Config) -> dict[str, Any]:

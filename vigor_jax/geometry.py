@@ -38,12 +38,10 @@ def mercator_pixel(lat: ArrayLike, lon: ArrayLike, zoom: int = ZOOM) -> tuple[Ar
       zoom: the world is 256 * 2**zoom pixels wide.
 
     Raises:
-      ValueError: a latitude outside the projection, or not a number.
+      ValueError: a latitude outside the projection, or one of the two is not a finite number.
     """
     lat, lon = np.asarray(lat, np.float64), np.asarray(lon, np.float64)
-    if not np.all(np.abs(lat) <= _MAX_LATITUDE):
-        wrong = lat[~(np.abs(lat) <= _MAX_LATITUDE)].flat[0]
-        raise ValueError(f"latitude {wrong}: Web Mercator covers -{_MAX_LATITUDE:.4f} to {_MAX_LATITUDE:.4f} degrees")
+    _require_on_the_map(lat, lon)
     world = _WORLD_PX * 2.0**zoom
     row = world * (0.5 - np.arcsinh(np.tan(np.radians(lat))) / (2 * np.pi))
     return row, world * (lon / 360 + 0.5)
@@ -52,7 +50,9 @@ def mercator_pixel(lat: ArrayLike, lon: ArrayLike, zoom: int = ZOOM) -> tuple[Ar
 def mercator_position(row: ArrayLike, column: ArrayLike, zoom: int = ZOOM) -> tuple[Array, Array]:
     """(lat, lon) in degrees of a Web Mercator pixel, the inverse of `mercator_pixel`; lon in [-180, 180)."""
     world = _WORLD_PX * 2.0**zoom
-    lat = np.degrees(np.arctan(np.sinh((0.5 - np.asarray(row, np.float64) / world) * 2 * np.pi)))
+    # Far beyond the square world, where sinh would overflow, all rows are the pole itself.
+    north = np.clip((0.5 - np.asarray(row, np.float64) / world) * 2 * np.pi, -700, 700)
+    lat = np.degrees(np.arctan(np.sinh(north)))
     return lat, _wrap((np.asarray(column, np.float64) / world - 0.5) * 360, 360.0)
 
 
@@ -110,15 +110,23 @@ def locate(
       offset_px: [..., 2], as of `tile_offset`, in pixels of the 640 px tile.
       metres_per_px: None: by Web Mercator at zoom 20, the inverse of `tile_offset`. A number: the authors' fixed
         resolution on the sphere (theirs is 0.114 in every city), for comparison with published distances.
+
+    Raises:
+      ValueError: a tile outside the projection, or a position that is not a finite number.
     """
     offset = np.asarray(offset_px, np.float64)
     if metres_per_px is None:
         row, column = mercator_pixel(tile_lat, tile_lon)
         return mercator_position(row + offset[..., 0], column - offset[..., 1])
     tile_lat, tile_lon = np.asarray(tile_lat, np.float64), np.asarray(tile_lon, np.float64)
+    _require_on_the_map(tile_lat, tile_lon)
     degrees = np.degrees(np.asarray(metres_per_px, np.float64)[..., None] * offset / EARTH_RADIUS_M)
-    lat = tile_lat - degrees[..., 0]
-    return lat, _wrap(tile_lon - degrees[..., 1] / np.cos(np.radians(tile_lat)), 360.0)
+    lat = _wrap(tile_lat - degrees[..., 0], 360.0)
+    lon = tile_lon - degrees[..., 1] / np.cos(np.radians(tile_lat))
+    # An absurd offset leads over a pole and down the other side.
+    beyond = np.abs(lat) > 90
+    lat = np.where(beyond, np.copysign(180.0, lat) - lat, lat)
+    return lat[()], _wrap(np.where(beyond, lon + 180, lon)[()], 360.0)
 
 
 def great_circle_m(lat_a: ArrayLike, lon_a: ArrayLike, lat_b: ArrayLike, lon_b: ArrayLike) -> Array:
@@ -132,7 +140,18 @@ def great_circle_m(lat_a: ArrayLike, lon_a: ArrayLike, lat_b: ArrayLike, lon_b: 
     return 2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.minimum(1.0, haversine)))
 
 
+def _require_on_the_map(lat: np.ndarray, lon: np.ndarray) -> None:
+    if not np.all(np.abs(lat) <= _MAX_LATITUDE):
+        wrong = lat[~(np.abs(lat) <= _MAX_LATITUDE)].flat[0]
+        raise ValueError(f"latitude {wrong}: Web Mercator covers -{_MAX_LATITUDE:.4f} to {_MAX_LATITUDE:.4f} degrees")
+    if not np.all(np.isfinite(lon)):
+        raise ValueError(f"longitude {lon[~np.isfinite(lon)].flat[0]}: expected a finite number of degrees")
+
+
 def _wrap(value: Array, period: float) -> Array:
     """Brings a value to [-period/2, period/2); the values already inside keep every bit."""
     inside = (-period / 2 <= value) & (value < period / 2)
-    return np.where(inside, value, (value + period / 2) % period - period / 2)[()]
+    wrapped = (value + period / 2) % period - period / 2
+    # The remainder of a hair below zero rounds up to the whole period.
+    wrapped = np.where(wrapped >= period / 2, -period / 2, wrapped)
+    return np.where(inside, value, wrapped)[()]

@@ -230,3 +230,16 @@ def test_same_area_can_test_some_of_the_training_cities_and_the_others_train_who
     assert not held_out[splits.train[data.panoramas.city[splits.train] == south]].any()
     assert held_out[splits.train[data.panoramas.city[splits.train] == north]].any()
     assert len(np.intersect1d(splits.train, same_area.panoramas)) == 0
+
+
+def test_a_gallery_too_small_for_the_recalls_is_told(caplog):
+    """Of fewer than ten tiles the top-10 is always right."""
+    data = make_data(per_city=400)
+    lat, lon = (np.where(data.tiles.city == 0, values, values + 50) for values in (data.tiles.lat, data.tiles.lon))
+    few = dataclasses.replace(data, tiles=dataclasses.replace(data.tiles, lat=lat + 50, lon=lon + 50))
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        # Of the tiles, all of which lie elsewhere, the gallery has the queries' own alone.
+        evaluations = both(few, protocols=("cross_area",), train_cities=("North",), fraction=0.001).evaluations
+    assert len(evaluations["validation"].tiles) == 4 < 10 < len(evaluations["cross_area"].tiles)
+    assert "The split validation has 4 tiles: whatever the model, its top-10 is 100 %" in caplog.text
+    assert "cross_area has" not in caplog.text

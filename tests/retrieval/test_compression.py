@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vigor_jax.errors import UserError
-from vigor_jax.retrieval import rank_metrics
+from vigor_jax.retrieval import EvaluationError, rank_metrics
 from vigor_jax.retrieval.compression import (
     Compressed,
     compressions,
@@ -163,3 +163,13 @@ def test_a_missing_package_says_how_to_get_it(module, package, compress, monkeyp
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UserError, match=rf"needs {package}.*pip install -e \.\[study\]"):
         compress(_descriptors(0, 20))
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_descriptors_that_are_not_finite_are_refused_before_anything_is_fitted(which):
+    """A quantiser would encode them as it encodes any other."""
+    rows = [np.eye(5, 4, dtype=np.float32) for _ in range(4)]
+    rows[which][3, 1] = np.nan
+    name = ("fit_aerial", "fit_ground", "queries", "gallery")[which]
+    with pytest.raises(EvaluationError, match=rf"1 of 5 descriptors of {name} are not finite; the first is row 3"):
+        next(compressions(*rows, components=(), code_bytes=(), seed=0))

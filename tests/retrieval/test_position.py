@@ -70,3 +70,17 @@ def test_an_offset_that_is_not_finite_is_named():
     offsets[2, 1] = np.nan
     with pytest.raises(EvaluationError, match=r"1 of 4 predicted offsets.*first rows: 2\."):
         position_errors_m(*np.full((4, 4), 40.0), offsets)
+
+
+def test_positions_that_are_none_are_refused():
+    two, offsets = np.zeros(2), np.zeros((2, 2))
+    for tile_lat in (np.array([0.0, np.nan]), np.array([0.0, 89.0])):
+        for metres_per_px in (None, 0.114):
+            with pytest.raises(EvaluationError, match="a retrieved tile lies nowhere: latitude"):
+                position_errors_m(two, two, tile_lat, two, offsets, metres_per_px)
+    with pytest.raises(EvaluationError, match="a retrieved tile lies nowhere: longitude inf"):
+        position_errors_m(two, two, two, np.array([0.0, np.inf]), offsets)
+    with pytest.raises(EvaluationError, match="true position of a query is not a finite number"):
+        position_errors_m(two, np.array([0.0, np.nan]), two, two, offsets)
+    with pytest.raises(EvaluationError, match="no query was placed"):
+        summary(np.zeros(0))

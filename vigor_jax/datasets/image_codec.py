@@ -64,9 +64,11 @@ def decode(data: bytes, name: str) -> Image:
     if header is None:
         raise _broken(name, kind, f"it stops after {len(data):,} bytes, within its header")
     if kind == "JPEG":
-        if image_header.too_many_scans(data, header):
-            raise ImageError(f"{name}: decoding this JPEG takes more passes than any camera writes. Fetch it again.")
         try:
+            if image_header.too_many_scans(data, header):
+                raise ImageError(
+                    f"{name}: decoding this JPEG takes more passes than any camera writes. Fetch it again."
+                )
             return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
         except ValueError as error:
             raise _broken(name, kind, str(error)) from error

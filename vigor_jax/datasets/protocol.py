@@ -17,6 +17,8 @@ from jaxtyping import Bool, Int
 from vigor_jax.datasets.cross_view import CrossViewData, Panoramas, Tiles
 from vigor_jax.errors import UserError
 
+_TOP = 10  # the deepest recall that is reported
+
 
 class ProtocolError(UserError):
     """A split that the data cannot give; names the split and the mend."""
@@ -168,6 +170,13 @@ def _evaluation(
     data: CrossViewData, name: str, queries: Bool[np.ndarray, "panoramas"], gallery: Bool[np.ndarray, "tiles"]
 ) -> EvaluationSplit:
     rows, members = np.flatnonzero(queries), np.flatnonzero(gallery)
+    if len(members) < _TOP:
+        logging.warning(
+            "The split %s has %d tiles: whatever the model, its top-%d is 100 %%. Read its recalls beside chance.",
+            name,
+            len(members),
+            _TOP,
+        )
     place = np.full(len(data.tiles), -1, np.int32)
     place[members] = np.arange(len(members), dtype=np.int32)
     references = place[data.panoramas.references[rows]]

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vigor_jax.errors import UserError
+from vigor_jax.retrieval.errors import EvaluationError
 
 _PQ_CENTROIDS = 256  # one byte chooses among them
 
@@ -49,8 +50,16 @@ def compressions(
       seed: of the first centroids of the product quantisation.
 
     Raises:
-      UserError: the extra `study` is not installed, or a size that the descriptors do not allow.
+      UserError: the extra `study` is not installed, a size that the descriptors do not allow, or one of them is not
+        finite, which a quantiser would encode like any other.
     """
+    given = {"fit_aerial": fit_aerial, "fit_ground": fit_ground, "queries": queries, "gallery": gallery}
+    for name, rows in given.items():
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        if len(bad):
+            raise EvaluationError(
+                f"{len(bad)} of {len(rows)} descriptors of {name} are not finite; the first is row {bad[0]}."
+            )
     if components:
         most = principal_components(np.concatenate([fit_aerial, fit_ground]), queries, gallery, max(components))
         for count in components:

@@ -29,7 +29,7 @@ def position_errors_m(
       metres_per_px: None: by Web Mercator; 0.114: as the authors do in every city. See `geometry.locate`.
 
     Raises:
-      EvaluationError: a predicted offset that is not finite.
+      EvaluationError: a predicted offset that is not finite, or a true or retrieved position that is none.
     """
     bad = np.flatnonzero(~np.isfinite(offset_px).all(axis=-1))
     if len(bad):
@@ -37,7 +37,13 @@ def position_errors_m(
             f"{len(bad)} of {len(offset_px)} predicted offsets are not finite; first rows: "
             f"{', '.join(map(str, bad[:5]))}. The offset head has diverged."
         )
-    return geometry.great_circle_m(query_lat, query_lon, *geometry.locate(tile_lat, tile_lon, offset_px, metres_per_px))
+    try:
+        placed = geometry.locate(tile_lat, tile_lon, offset_px, metres_per_px)
+    except ValueError as error:
+        raise EvaluationError(f"a retrieved tile lies nowhere: {error}. Prepare the data again.") from error
+    if not (np.isfinite(query_lat).all() and np.isfinite(query_lon).all()):
+        raise EvaluationError("the true position of a query is not a finite number. Prepare the data again.")
+    return geometry.great_circle_m(query_lat, query_lon, *placed)
 
 
 def accuracy_curve(
@@ -53,7 +59,13 @@ def accuracy_curve(
 
 
 def summary(errors_m: Float[np.ndarray, "queries"]) -> dict[str, float]:
-    """`median_m`, `mean_m`, and the shares `within_5m`, `within_10m`, `within_25m`, `within_50m`, strictly nearer."""
+    """`median_m`, `mean_m`, and the shares `within_5m`, `within_10m`, `within_25m`, `within_50m`, strictly nearer.
+
+    Raises:
+      EvaluationError: there are none.
+    """
+    if not len(errors_m):
+        raise EvaluationError("no query was placed, so there is no error to average.")
     return {
         "median_m": float(np.median(errors_m)),
         "mean_m": float(np.mean(errors_m)),

@@ -121,6 +121,26 @@ def test_killed_before_the_summary_evaluates_nothing_again(toy_task, toy_config,
     assert again["throughput"]["examples_per_s"] is None
 
 
+def test_killed_before_the_report_makes_it_at_the_next_start(toy_task, toy_config, register_toy, tmp_path, monkeypatch):
+    task, config = toy_task(), toy_config(epochs=1)
+    register_toy(task)
+
+    def killed(workdir):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(config, tmp_path)
+    assert not (tmp_path / "report.html").exists()
+    summary = (tmp_path / "summary.json").read_text()
+    train_and_evaluate(config, tmp_path)
+    assert (tmp_path / "report.html").read_text() == (tmp_path / "summary.json").read_text() == summary
+    assert task.evaluated_steps == [4]
+    monkeypatch.setattr(task, "report", killed)  # made once
+    train_and_evaluate(config, tmp_path)
+
+
 def test_the_newest_and_the_best_are_kept(toy_task, toy_config, register_toy, tmp_path):
     register_toy(toy_task(scores=[0.1, 0.9, 0.2, 0.3]))
     summary = train_and_evaluate(toy_config(epochs=4, checkpoints_to_keep=2), tmp_path)

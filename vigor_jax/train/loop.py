@@ -72,6 +72,8 @@ def _train_and_evaluate(config: Config, workdir: Path, signals: StopSignals, all
     complete = hosts.from_first(lambda: summary.finished(workdir, config))
     if complete is not None:
         logging.info("This run is complete: %s", workdir / summary.FILE_NAME)
+        if hosts.is_first() and summary.report_is_due(workdir):
+            _report(tasks.create(config), workdir)
         return complete
     # Host 0 prepares the data; the others find it, or prepare their own where they share no disk.
     task = hosts.first_then_others(lambda: tasks.create(config))
@@ -356,7 +358,12 @@ class _Run:
         self._watch.alive("writing the summary and the report")
         if self._is_first_host:
             logging.info("Summary: %s", summary.write(self._workdir, result))
-            page = self._task.report(self._workdir)
-            if page is not None:
-                logging.info("Report: %s", page)
+            _report(self._task, self._workdir)
         return result
+
+
+def _report(task: Task, workdir: Path) -> None:
+    page = task.report(workdir)
+    summary.reported(workdir)
+    if page is not None:
+        logging.info("Report: %s", page)

@@ -1,6 +1,7 @@
 """What nobody should train on or go on with: refused by name, with the mend, in one line a person understands."""
 
 import pickle
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def cases(stage: Stage) -> Iterator[Case]:
     )
     yield _resume(stage, "another model", ["--config.model.num_heads=4"], "is of another model", "[2, ", "[4, ")
     yield _resume(stage, "fewer epochs", ["--config.epochs=1"], "config.epochs = 1 ends at step 10", "more epochs")
+    yield _prepared_data_changed(stage)
     yield _all_damaged(stage)
     yield _malicious_weights(stage)
 
@@ -91,6 +93,18 @@ def _raw(stage: Stage, spoil: Callable[[RawCity], tuple[str, ...]]) -> Case:
     return Case(
         "bad_input", f"{spoil.__module__.split('.')[-1].replace('_', ' ')}: {spoil.__name__.replace('_', ' ')}", do
     )
+
+
+def _prepared_data_changed(stage: Stage) -> Case:
+    def do(folder: Path) -> None:
+        data = folder / "data"
+        shutil.copytree(stage.trainer.data_dir, data)
+        (records,) = data.glob("rendered_city/*/*/*ground*array_record*")
+        damage.inflict(records, "flipped", 0.5)
+        parts = (records.name, "was changed or copied in part", "Delete the folder")
+        _require_refused(stage, folder / "run", [f"--config.data.data_dir={data}"], parts)
+
+    return Case("bad_input", "a changed byte in the prepared data", do)
 
 
 def _all_damaged(stage: Stage) -> Case:

@@ -54,17 +54,19 @@ def cases(stage: Stage) -> Iterator[Case]:
     )
     for _ in range(2):
         yield _case(stage, [moments.anywhere(stage.timeline, choice) for _ in range(3)])
+    yield _case(stage, [moments.preparing(choice.uniform(0, 3))] * 2, own_data=True)
 
 
 def _part(stage: Stage, choice: random.Random) -> float:
     return choice.uniform(0, stage.timeline.evaluation)
 
 
-def _case(stage: Stage, at: Sequence[Moment]) -> Case:
+def _case(stage: Stage, at: Sequence[Moment], *, own_data: bool = False) -> Case:
     def do(folder: Path) -> int:
         done = 0
+        flags = [f"--config.data.data_dir={folder / 'data'}"] if own_data else []
         for moment in at:
-            run = stage.trainer.train(folder / "run")
+            run = stage.trainer.train(folder / "run", *flags)
             try:
                 moment.wait(run)
             except TooLate:
@@ -77,7 +79,7 @@ def _case(stage: Stage, at: Sequence[Moment]) -> Case:
             if code != -signal.SIGKILL:
                 raise Lost(f"{moment.name}: exit code {code}; the log ends:\n{run.tail()}")
             done += 1
-        stage.trainer.train(folder / "run").require_end(0)
+        stage.trainer.train(folder / "run", *flags).require_end(0)
         same_end.require(folder / "run", stage.unbroken)
         return done
 

@@ -58,6 +58,16 @@ def starting_to_train(seconds: float = 0.0) -> Moment:
     return Moment("compiling", wait)
 
 
+def preparing(seconds: float) -> Moment:
+    """So long after a run began to render its data."""
+
+    def wait(run: Run) -> None:
+        run.wait_until(lambda: "preparing " in run.log, "it prepared its data")
+        after(seconds).wait(run)
+
+    return Moment("preparing data", wait)
+
+
 def training(step: int) -> Moment:
     """At the first row of the history that has got as far as a step."""
     name = f"training, step {step}"

@@ -33,6 +33,7 @@ def cases(stage: Stage) -> Iterator[Case]:
         yield _stops(stage, [(one, compiling), (other, training), (one, first), (other, moments.saving(12))])
         yield _stops(stage, [(one, training), (other, moments.saving(4)), (one, later), (other, second)])
         yield _reporting(stage, one)
+    yield _preparing(stage)
     yield _second(stage, (signal.SIGTERM, signal.SIGTERM), pause=1.0)
     yield _second(stage, (signal.SIGINT, signal.SIGTERM), pause=0.0)
 
@@ -75,6 +76,18 @@ def _stops(stage: Stage, stops: Sequence[tuple[signal.Signals, Moment]]) -> Case
         return len(stops)
 
     return Case("signals", "; ".join(f"{signum.name} {moment.name}" for signum, moment in stops), do)
+
+
+def _preparing(stage: Stage) -> Case:
+    def do(folder: Path) -> None:
+        run = stage.trainer.train(folder / "run", f"--config.data.data_dir={folder / 'data'}")
+        moments.preparing(1.0).wait(run)
+        run.process.send_signal(signal.SIGTERM)
+        log = run.require_end(STOPPED, "Stopped by SIGTERM before training began")
+        stage.trainer.start(["/bin/sh", "-c", f"exec {resume_command(log)}"], folder / "run").require_end(0)
+        same_end.require(folder / "run", stage.unbroken)
+
+    return Case("signals", "SIGTERM preparing data", do)
 
 
 def _reporting(stage: Stage, signum: signal.Signals) -> Case:

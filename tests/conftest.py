@@ -47,12 +47,19 @@ def vigor_label_archive() -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def compile_in_little_time(tmp_path_factory) -> None:
+def keep_compiled_programs(tmp_path_factory) -> None:
     """Tests compile the same programs again and again; compiling them is what takes time."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    # Most programs run once or twice here. Those that tests start as processes of their own are compiled as users'.
-    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Compiles in little time what runs once or twice; what renders runs long enough to be worth compiling well.
+
+    Programs in processes that tests start are compiled as users' are.
+    """
+    jax.config.update("jax_disable_most_optimizations", "datasets" not in item.path.parts)
 
 
 # Beginnings of what metrics.jsonl says of the machine rather than of the run.

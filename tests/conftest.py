@@ -21,7 +21,7 @@ from vigor_jax.datasets import image_codec
 
 # The same few examples in every run of the suite; `pytest --hypothesis-profile=long tests/fuzz ...` looks for new ones.
 hypothesis.settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
-hypothesis.settings.register_profile("long", max_examples=5000, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile("suite")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"

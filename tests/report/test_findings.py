@@ -69,3 +69,29 @@ def test_a_damaged_file_is_named(write_findings, report_data, make_findings, tmp
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ReportError, match=r"findings\.npz is damaged"):
         findings.read(tmp_path, report_data)
+
+
+def test_damage_anywhere_is_named_or_harmless(write_findings, report_data, make_findings, tmp_path):
+    """A flip in each of 16 places: refused, or in a place that says nothing of the findings."""
+    path = write_findings(tmp_path, 7, {"cross_area": make_findings("Chicago")})
+    whole, expected = path.read_bytes(), dataclasses.asdict(findings.read(tmp_path, report_data)["cross_area"])
+    answered = 0
+    for place in range(16):
+        data = bytearray(whole)
+        data[len(data) * place // 16] ^= 0x55
+        path.write_bytes(data)
+        try:
+            found = dataclasses.asdict(findings.read(tmp_path, report_data)["cross_area"])
+        except ReportError as error:
+            answered += str(path) in str(error)
+        else:
+            for name, value in expected.items():
+                np.testing.assert_array_equal(found[name], value)
+            answered += 1
+    assert answered == 16
+
+
+def test_pickled_findings_are_refused(report_data, tmp_path):
+    np.savez(tmp_path / "findings.npz", **{"cross_area/panorama": np.array([{}], object)})
+    with pytest.raises(ReportError, match="allow_pickle=False"):
+        findings.read(tmp_path, report_data)

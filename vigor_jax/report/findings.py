@@ -2,6 +2,7 @@
 
 import dataclasses
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,9 +47,10 @@ def read(workdir: Path, data: CrossViewData) -> dict[str, Findings] | None:
     if not path.exists():
         return None
     try:
-        with np.load(path) as archive:
+        with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+    # MemoryError: a header that claims more than there is.
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError, EOFError, MemoryError) as error:
         raise ReportError(f"{path} is damaged ({error}). Evaluate the run again, or remove the file.") from error
     names = dict.fromkeys(key.split("/")[0] for key in arrays if "/" in key)
     return {name: _checked(path, name, arrays, data) for name in names}

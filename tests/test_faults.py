@@ -63,10 +63,10 @@ def test_what_goes_wrong_in_a_case_is_lost(campaign, tmp_path, capsys):
         (folder / "nowhere" / "file").read_bytes()
 
     tally = outcome.Tally()
-    for number, do in enumerate((lambda folder: 5, lose, fail)):
-        tally.add(outcome.attempt(outcome.Case("kills", do.__name__, do), tmp_path / str(number)))
+    for number, (do, planned) in enumerate([(lambda folder: 4, 5), (lose, 2), (fail, 1)]):
+        tally.add(outcome.attempt(outcome.Case("kills", do.__name__, do, planned), tmp_path / str(number)))
     assert tally.lost
-    assert tally.total()[2:] == ["| kills | 7 | 5 | 2 |", "| total | 7 | 5 | 2 |"]
+    assert tally.total()[2:] == ["| kills | 7 | 4 | 3 |", "| total | 7 | 4 | 3 |"]
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[:2]] == [["kills", "survived"], ["kills", "LOST"]]
     assert lines[2:4] == ["    other bits", "    in two lines"]

@@ -53,7 +53,7 @@ def cases(stage: Stage) -> Iterator[Case]:
         ],
     )
     for _ in range(2):
-        yield _case(stage, [moments.anywhere(stage.timeline, choice) for _ in range(3)])
+        yield _case(stage, [moments.anywhere(stage.timeline, choice) for _ in range(4)])
     yield _case(stage, [moments.preparing(choice.uniform(0, 3))] * 2, own_data=True)
 
 
@@ -83,4 +83,4 @@ def _case(stage: Stage, at: Sequence[Moment], *, own_data: bool = False) -> Case
         same_end.require(folder / "run", stage.unbroken)
         return done
 
-    return Case("kills", f"SIGKILL {'; '.join(moment.name for moment in at)}", do)
+    return Case("kills", f"SIGKILL {'; '.join(moment.name for moment in at)}", do, len(at))

@@ -18,12 +18,14 @@ class Case:
     Attributes:
       category: of the campaign, such as "kills".
       what: was done, for people.
-      do: does it in an empty folder, and returns how many faults that were if more than one; raises `Lost`.
+      do: does it in an empty folder, and returns how many faults that were if not as many as planned; raises `Lost`.
+      faults: planned.
     """
 
     category: str
     what: str
     do: Callable[[Path], int | None]
+    faults: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +42,10 @@ def attempt(case: Case, folder: Path) -> Outcome:
     """Does what the case says; whatever goes wrong, a defect of the campaign included, counts as lost."""
     folder.mkdir(parents=True)
     begin = time.monotonic()
-    faults, lost = 1, None
+    faults, lost = case.faults, None
     try:
-        faults = case.do(folder) or 1
+        done = case.do(folder)
+        faults = case.faults if done is None else done
     except Lost as error:
         lost = str(error)
     except Exception as error:

@@ -64,7 +64,7 @@ def require_stopped(run: Run, signum: signal.Signals) -> str:
 
 
 def _stops(stage: Stage, stops: Sequence[tuple[signal.Signals, Moment]]) -> Case:
-    def do(folder: Path) -> int:
+    def do(folder: Path) -> None:
         run = stage.trainer.train(folder / "run")
         for signum, moment in stops:
             moment.wait(run)
@@ -73,9 +73,8 @@ def _stops(stage: Stage, stops: Sequence[tuple[signal.Signals, Moment]]) -> Case
             run = stage.trainer.start(["/bin/sh", "-c", f"exec {command}"], folder / "run")
         run.require_end(0)
         same_end.require(folder / "run", stage.unbroken, stops=len(stops))
-        return len(stops)
 
-    return Case("signals", "; ".join(f"{signum.name} {moment.name}" for signum, moment in stops), do)
+    return Case("signals", "; ".join(f"{signum.name} {moment.name}" for signum, moment in stops), do, len(stops))
 
 
 def _preparing(stage: Stage) -> Case:
@@ -104,7 +103,7 @@ def _reporting(stage: Stage, signum: signal.Signals) -> Case:
 def _second(stage: Stage, pair: tuple[signal.Signals, signal.Signals], pause: float) -> Case:
     """Both while the second program is compiled, for which the first signal has to wait."""
 
-    def do(folder: Path) -> int:
+    def do(folder: Path) -> None:
         run = stage.trainer.train(folder / "run")
         moments.evaluated(1).wait(run)
         last = max(same_end.steps(folder / "run"))
@@ -120,6 +119,5 @@ def _second(stage: Stage, pair: tuple[signal.Signals, signal.Signals], pause: fl
             raise Lost(f"the checkpoint of step {last} is gone")
         stage.trainer.train(folder / "run").require_end(0, "Going on from step ")
         same_end.require(folder / "run", stage.unbroken)
-        return 2
 
-    return Case("signals", f"{pair[0].name}, {pair[1].name} {pause:.0f} s later, compiling", do)
+    return Case("signals", f"{pair[0].name}, {pair[1].name} {pause:.0f} s later, compiling", do, 2)

@@ -31,7 +31,7 @@ def cases(stage: Stage) -> Iterator[Case]:
 def _evaluates_alike(stage: Stage, written_on: int, restored_on: tuple[int, ...]) -> Case:
     """A run stopped while it evaluates leaves the evaluation to the start that goes on, on whatever devices."""
 
-    def do(folder: Path) -> int:
+    def do(folder: Path) -> None:
         _stopped_at_epoch_1(stage, folder / "stopped", written_on)
         wanted = None if written_on != DEVICES else evaluation(stage.unbroken, 1)
         for devices in restored_on:
@@ -42,14 +42,13 @@ def _evaluates_alike(stage: Stage, written_on: int, restored_on: tuple[int, ...]
             for name in wanted:
                 if not _same_figure(name, found[name], wanted[name]):
                     raise Lost(f"evaluated on {devices} devices: {name} {found[name]} instead of {wanted[name]}")
-        return len(restored_on)
 
     listed = ", ".join(map(str, restored_on))
-    return Case("topologies", f"a checkpoint of {written_on} devices evaluated on {listed}", do)
+    return Case("topologies", f"a checkpoint of {written_on} devices evaluated on {listed}", do, len(restored_on))
 
 
 def _goes_round(stage: Stage, devices: tuple[int, ...]) -> Case:
-    def do(folder: Path) -> int:
+    def do(folder: Path) -> None:
         _stopped_at_epoch_1(stage, folder / "run", devices[0])
         alone = copy_run(folder / "run", folder / "alone")
         stage.trainer.train(alone, devices=devices[0]).require_end(0)
@@ -60,9 +59,8 @@ def _goes_round(stage: Stage, devices: tuple[int, ...]) -> Case:
             require_stopped(run, signal.SIGTERM)
         stage.trainer.train(folder / "run", devices=devices[-1]).require_end(0)
         require_close(folder / "run", alone)
-        return len(devices) - 1
 
-    return Case("topologies", f"trained on {' -> '.join(map(str, devices))} devices", do)
+    return Case("topologies", f"trained on {' -> '.join(map(str, devices))} devices", do, len(devices) - 1)
 
 
 def require_close(workdir: Path, other: Path) -> None:

@@ -60,6 +60,9 @@ def run_main(tmp_path):
         (["--config=config.py", "x"], "error: 'x' is not a flag."),
         # A key that the file leaves out can be given too, and is checked.
         (["--config=config.py", "--config.optimizer.learning_rate=0"], "error: config.optimizer.learning_rate = 0.0: "),
+        (["--config=config.py", "--distributed=maybe"], "error: flag --distributed=maybe: "),
+        (["--config=config.py", "--process_id=x"], "error: flag --process_id=x: "),
+        (["--config=config.py", "--num_processes=2"], "--coordinator_address and --process_id must be given too"),
         # The devices are known before any data is looked for.
         (["--config=config.py", "--config.batch.size=12"], "error: config.batch.size = 12 cannot be divided among 8 "),
     ],

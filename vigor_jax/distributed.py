@@ -73,6 +73,7 @@ def join(processes: Processes, *, timeout_s: int = JOIN_SECONDS) -> None:
     if jax.process_count() > 1:
         console.set_up(host=jax.process_index())
         _require_equal_shares()
+        _connect()
         logging.info("%d hosts with %d devices, by %s.", jax.process_count(), jax.device_count(), joining.found)
 
 
@@ -154,3 +155,24 @@ def _require_equal_shares() -> None:
             f"The hosts have different numbers of devices ({listed}), but each reads an equal share of every batch. "
             "Start them with equally many (CUDA_VISIBLE_DEVICES)."
         )
+
+
+def _connect() -> None:
+    """Has all devices add something up while all hosts are here.
+
+    On CPUs the first collective opens the connections, and waits no more than 30 s for any host. Later it could be the
+    first step, to which hosts that compile or read at different speed come minutes apart.
+    """
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    mesh = Mesh(np.asarray(devices), ("all",))
+    ones = jax.make_array_from_process_local_data(
+        NamedSharding(mesh, PartitionSpec("all")), np.ones(jax.local_device_count(), np.int32)
+    )
+    total = jax.jit(jnp.sum, out_shardings=NamedSharding(mesh, PartitionSpec()))(ones)
+    if int(total) != len(devices):
+        raise DistributedError(f"{len(devices)} devices counted each other and found {int(total)}.")

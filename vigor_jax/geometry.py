@@ -17,6 +17,7 @@ EARTH_RADIUS_M = 6_371_004.0  # of the authors' distances (their evaluate_from_n
 _EQUATOR_M = 2 * np.pi * 6_378_137.0  # WGS84: what one world width of Web Mercator measures at latitude 0
 _WORLD_PX = 256.0  # width of the whole world at zoom 0
 _MAX_LATITUDE = float(np.degrees(np.arctan(np.sinh(np.pi))))  # 85.05..., where the square world ends
+_MAX_TURNS = 100  # of a longitude; of more, no digits of metres are left
 
 
 @runtime_checkable
@@ -34,7 +35,7 @@ def mercator_pixel(lat: ArrayLike, lon: ArrayLike, zoom: int = ZOOM) -> tuple[Ar
 
     Args:
       lat: degrees, [...], within +-85.05.
-      lon: degrees, [...]; any turn of the globe.
+      lon: degrees, [...]; any of a hundred turns of the globe.
       zoom: the world is 256 * 2**zoom pixels wide.
 
     Raises:
@@ -144,8 +145,9 @@ def _require_on_the_map(lat: np.ndarray, lon: np.ndarray) -> None:
     if not np.all(np.abs(lat) <= _MAX_LATITUDE):
         wrong = lat[~(np.abs(lat) <= _MAX_LATITUDE)].flat[0]
         raise ValueError(f"latitude {wrong}: Web Mercator covers -{_MAX_LATITUDE:.4f} to {_MAX_LATITUDE:.4f} degrees")
-    if not np.all(np.isfinite(lon)):
-        raise ValueError(f"longitude {lon[~np.isfinite(lon)].flat[0]}: expected a finite number of degrees")
+    if not np.all(np.abs(lon) <= _MAX_TURNS * 360):
+        wrong = lon[~(np.abs(lon) <= _MAX_TURNS * 360)].flat[0]
+        raise ValueError(f"longitude {wrong}: expected degrees, {_MAX_TURNS} turns of the globe at most")
 
 
 def _wrap(value: Array, period: float) -> Array:

@@ -57,12 +57,11 @@ def test_the_fixed_resolution_walks_over_the_poles(lat, lon, degrees_south, metr
 
 @given(numbers, numbers, numbers, numbers)
 def test_a_position_that_is_none_is_refused_and_any_other_has_an_offset(lat, lon, tile_lat, tile_lon):
-    sound = all(abs(x) <= END for x in (lat, tile_lat)) and np.isfinite([lon, tile_lon]).all()
+    sound = all(abs(x) <= END for x in (lat, tile_lat)) and all(abs(x) <= 36_000 for x in (lon, tile_lon))
     if not sound:
         with pytest.raises(ValueError, match=r"latitude|longitude"):
             geometry.tile_offset(lat, lon, tile_lat, tile_lon)
         return
-    assume(max(abs(lon), abs(tile_lon)) < 1e299)
     offset = geometry.tile_offset(lat, lon, tile_lat, tile_lon)
     assert np.isfinite(offset).all()
     assert -(256 * 2.0**20) / 2 <= offset[1] < 256 * 2.0**20 / 2

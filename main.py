@@ -37,6 +37,11 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         console.say("Stopped. The same command goes on from the last checkpoint.")
         code = 130
+    except Exception as error:
+        lost = distributed.lost_another(error)
+        if lost is None:
+            raise
+        console.say(f"error: {lost}")
     finally:
         distributed.leave(code)
     return code

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from vigor_jax import distributed
+
 ROOT = Path(__file__).parents[1]
 _JOIN = """
 import sys
@@ -183,3 +185,16 @@ def test_a_taken_port(start):
         code, _, log = end(start(port, 2, 0, 1))
     assert code == 2
     assert f"error: --coordinator_address=127.0.0.1:{port}: port {port} of this machine" in log
+
+
+def test_an_error_over_a_lost_host_is_told_from_others(monkeypatch):
+    gone = RuntimeError("UNKNOWN: Gloo AllGather failed: Connection closed by peer [10.0.0.2]:39838\nmore")
+    wrapped = RuntimeError("the mined table was closed")
+    wrapped.__cause__ = gone
+    assert distributed.lost_another(gone) is None  # a process that is alone can lose none
+    monkeypatch.setattr(distributed, "_joined", True)
+    for error in (gone, wrapped):
+        told = distributed.lost_another(error)
+        assert told.startswith("Another host is gone, or out of reach: UNKNOWN: Gloo AllGather failed")
+        assert "more" not in told
+    assert distributed.lost_another(ValueError("a bug")) is None

@@ -24,6 +24,9 @@ _LATER = 60
 _END_SECONDS = 3600
 _FAIL_SECONDS = 15
 
+# In what JAX raises where a host that took part does so no more.
+_GONE = ("Gloo ", "NCCL ", "coordination service")
+
 _joining = _joined = False
 
 
@@ -75,6 +78,22 @@ def join(processes: Processes, *, timeout_s: int = JOIN_SECONDS) -> None:
         _require_equal_shares()
         _connect()
         logging.info("%d hosts with %d devices, by %s.", jax.process_count(), jax.device_count(), joining.found)
+
+
+def lost_another(error: BaseException) -> str | None:
+    """What to tell the user if an error came about because another host is gone; else None.
+
+    Only some backends raise one. On others JAX ends the process with a message of its own.
+    """
+    seen: BaseException | None = error
+    while _joined and seen is not None:
+        if any(part in str(seen) for part in _GONE):
+            return (
+                f"Another host is gone, or out of reach: {str(seen).splitlines()[0]}\nSee what it says. The same "
+                "command on all hosts goes on from the last checkpoint."
+            )
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def leave(code: int) -> None:

@@ -30,7 +30,7 @@ from vigor_jax.tasks.task import Evaluated, Variables
 from vigor_jax.train.mesh import data_mesh
 from vigor_jax.train.trained_variables import trained_variables
 
-_METRICS = ("top1", "top5", "queries", "gallery", "found_median_m", "centre_found_median_m")
+_METRICS = ("top1", "top5", "hit_rate", "queries", "gallery", "found_median_m", "centre_found_median_m")
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python main.py --config=configs/demo.py
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 # Kill, stop, damage and starve real runs, and compare each with an unbroken one; without --short some twenty minutes.
 faults: $(VENV)/.installed

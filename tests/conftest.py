@@ -49,17 +49,22 @@ def vigor_label_archive() -> Path:
 @pytest.fixture(autouse=True, scope="session")
 def keep_compiled_programs(tmp_path_factory) -> None:
     """Tests compile the same programs again and again; compiling them is what takes time."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all workers
+    jax.config.update("jax_compilation_cache_dir", str(shared / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Compiles in little time what runs once or twice; what renders runs long enough to be worth compiling well.
+    """Compiles in little time what runs once or twice; what renders or trains runs long enough to be compiled well.
 
     Programs in processes that tests start are compiled as users' are.
     """
-    jax.config.update("jax_disable_most_optimizations", "datasets" not in item.path.parts)
+    jax.config.update(
+        "jax_disable_most_optimizations", not ("datasets" in item.path.parts or item.get_closest_marker("trains"))
+    )
 
 
 # Beginnings of what metrics.jsonl says of the machine rather than of the run.

@@ -273,6 +273,7 @@ def test_the_fingerprint_is_that_of_data_split_and_batches(town_config):
     assert len({same, *others}) == 1 + len(others)
 
 
+@pytest.mark.trains
 def test_a_collapsed_model_is_named_within_the_epoch_and_ranks_last(town_config, monkeypatch, tmp_path):
     """Towers whose every ReLU is dead, as too large a step leaves them."""
     warnings = []

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test faults lint clean
+.PHONY: demo test test-long faults lint clean
 
 # Train and evaluate on the rendered city: no data, no accelerator, some minutes on two CPU cores.
 demo: $(VENV)/.installed
@@ -10,6 +10,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+# The few tests that `test` leaves out, as each takes half a minute or more.
+test-long: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m long
 
 # Kill, stop, damage and starve real runs, and compare each with an unbroken one; without --short some twenty minutes.
 faults: $(VENV)/.installed

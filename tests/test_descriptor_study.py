@@ -94,6 +94,7 @@ def sweep(folder, run):
     return done, json.loads((folder / "runs/study/descriptor_study.json").read_text())
 
 
+@pytest.mark.long
 def test_every_size_is_trained_and_the_largest_compressed(folder, sweep):
     done, study = sweep
     assert study["compressed"] == "2x32"
@@ -132,6 +133,7 @@ def test_every_size_is_trained_and_the_largest_compressed(folder, sweep):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_the_compressed_descriptors_and_the_offset_head_are_those_of_the_trained_checkpoint(sweep):
     """Rounding to a byte leaves the distances as they are, down to a query or two that finds another tile."""
     rows = {row["descriptor"]: row["metrics"] for row in sweep[1]["rows"]}
@@ -140,6 +142,7 @@ def test_the_compressed_descriptors_and_the_offset_head_are_those_of_the_trained
     assert other != pytest.approx(own, rel=0.1)
 
 
+@pytest.mark.long
 def test_the_same_command_again_trains_nothing_and_says_the_same(folder, run, sweep):
     first, study = sweep
     metrics = {path: path.read_bytes() for path in (folder / "runs/study").glob("*/metrics.jsonl")}

@@ -151,6 +151,7 @@ def test_one_command_prepares_trains_evaluates_and_sums_up(unbroken):
     assert "Traceback" not in log
 
 
+@pytest.mark.long
 def test_killed_at_any_step_it_ends_with_the_bits_of_the_unbroken_run(
     start, vigor, unbroken, without_measured, tmp_path
 ):

@@ -188,6 +188,7 @@ def write_config(path, tree):
     return f"--config={path}"
 
 
+@pytest.mark.long
 def test_two_processes_are_one(tree, hosts, tmp_path):
     """Bit for bit, as the sum over two devices is the same in both orders; on more, see below."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"

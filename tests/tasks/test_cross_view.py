@@ -68,7 +68,7 @@ def trained(request, town_config):
     return task, state, batch, jax.device_get((loss, gradient, model_state))
 
 
-@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("devices", [1, 8])
 def test_a_step_on_devices_is_the_step_on_one(trained, devices):
     task, before, batch, (loss, gradient, model_state) = trained
     mesh = meshes.data_mesh(jax.devices()[:devices])
@@ -274,6 +274,7 @@ def test_the_fingerprint_is_that_of_data_split_and_batches(town_config):
 
 
 @pytest.mark.trains
+@pytest.mark.long
 def test_a_collapsed_model_is_named_within_the_epoch_and_ranks_last(town_config, monkeypatch, tmp_path):
     """Towers whose every ReLU is dead, as too large a step leaves them."""
     warnings = []

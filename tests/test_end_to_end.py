@@ -81,7 +81,7 @@ def start(tmp_path_factory):
 
 
 def finish(process):
-    out, log = process.communicate(timeout=120)
+    out, log = process.communicate(timeout=300)
     assert process.returncode == 0, log
     return out, log
 
@@ -182,7 +182,7 @@ def test_killed_at_any_step_it_ends_with_the_bits_of_the_unbroken_run(
 def test_no_data_at_the_root(start, tmp_path):
     """In a process of its own: the exit code is what a shell sees."""
     process = start(tmp_path / "nowhere", tmp_path / "run", f"--config.data.data_dir={tmp_path}")
-    out, error = process.communicate(timeout=120)
+    out, error = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "Traceback" not in error
     for part in (f"error: no VIGOR data at --config.data.root='{tmp_path / 'nowhere'}'", "configs/demo.py"):
@@ -192,7 +192,7 @@ def test_no_data_at_the_root(start, tmp_path):
 
 def test_a_checkpoint_of_another_model(start, vigor, unbroken):
     process = start(vigor.root, unbroken[0], "--config.model.num_heads=4")
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "Traceback" not in error
     for part in (
@@ -205,7 +205,7 @@ def test_a_checkpoint_of_another_model(start, vigor, unbroken):
 
 def test_a_checkpoint_of_another_split(start, vigor, unbroken):
     process = start(vigor.root, unbroken[0], "--config.data.validation_fraction=0.2")
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "Traceback" not in error
     assert re.search(r"fingerprint of training panoramas: '(\w{64})' in the checkpoint, '(?!\1)\w{64}' now", error)

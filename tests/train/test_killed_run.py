@@ -23,7 +23,7 @@ def rows(workdir):
 
 
 def kill_after(process, workdir, step):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not any(json.loads(line)["step"] >= step for line in rows(workdir) if line.endswith("}")):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -33,7 +33,7 @@ def kill_after(process, workdir, step):
 
 
 def finish(process):
-    _, log = process.communicate(timeout=120)
+    _, log = process.communicate(timeout=300)
     assert process.returncode == 0, log
     return log
 

@@ -7,7 +7,10 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import dataclasses
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -65,6 +68,39 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     jax.config.update(
         "jax_disable_most_optimizations", not ("datasets" in item.path.parts or item.get_closest_marker("trains"))
     )
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[Callable[[str, int], list[str]]]:
+    """`(program, devices of each) -> outputs`: runs a program as two hosts of one machine, until both have succeeded.
+
+    The program finds the coordinator's address in `sys.argv[1]` and its own number in `sys.argv[2]`.
+    """
+    processes = []
+
+    def run(program: str, devices: int) -> list[str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        environment = os.environ | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+        for rank in range(2):
+            command = [sys.executable, "-c", program, address, str(rank)]
+            processes.append(
+                subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            )
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        for process, output in zip(processes, outputs, strict=True):
+            assert process.returncode == 0, output
+        return outputs
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 # Beginnings of what metrics.jsonl says of the machine rather than of the run.

@@ -1,12 +1,5 @@
 """Ranks of embeddings that no single host can read."""
 
-import os
-import socket
-import subprocess
-import sys
-
-import pytest
-
 _HOST = """
 import sys
 import jax
@@ -36,35 +29,6 @@ except EvaluationError as error:
 """
 
 
-@pytest.fixture
-def address() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
-
-
-def test_two_hosts_with_two_devices_each(address):
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    hosts = [
-        subprocess.Popen(
-            [sys.executable, "-c", _HOST, address, str(rank)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [host.communicate(timeout=120)[0] for host in hosts]
-    finally:
-        for host in hosts:
-            host.kill()
-    for host, output in zip(hosts, outputs, strict=True):
-        assert host.returncode == 0, output
+def test_two_hosts_with_two_devices_each(two_hosts):
+    for output in two_hosts(_HOST, 2):
         assert "both hosts agree" in output

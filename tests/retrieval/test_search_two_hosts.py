@@ -1,10 +1,5 @@
 """Search of embeddings that no single host can read."""
 
-import os
-import socket
-import subprocess
-import sys
-
 _HOST = """
 import sys
 import jax
@@ -38,31 +33,6 @@ print("both hosts agree")
 """
 
 
-def test_two_hosts_with_two_devices_each():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    hosts = [
-        subprocess.Popen(
-            [sys.executable, "-c", _HOST, address, str(rank)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [host.communicate(timeout=120)[0] for host in hosts]
-    finally:
-        for host in hosts:
-            host.kill()
-    for host, output in zip(hosts, outputs, strict=True):
-        assert host.returncode == 0, output
+def test_two_hosts_with_two_devices_each(two_hosts):
+    for output in two_hosts(_HOST, 2):
         assert "both hosts agree" in output

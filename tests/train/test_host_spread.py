@@ -1,10 +1,5 @@
 """What each of several hosts measured, gathered by two that are processes of this machine."""
 
-import os
-import socket
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -71,30 +66,6 @@ print("gathered")
 """
 
 
-def test_two_hosts_with_three_devices_each_know_of_each_other():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    hosts = [
-        subprocess.Popen(
-            [sys.executable, "-c", _HOST, address, str(rank)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [host.communicate(timeout=120)[0] for host in hosts]
-    finally:
-        for host in hosts:
-            host.kill()
-    for host, output in zip(hosts, outputs, strict=True):
-        assert host.returncode == 0, output
+def test_two_hosts_with_three_devices_each_know_of_each_other(two_hosts):
+    for output in two_hosts(_HOST, 3):
         assert "gathered" in output

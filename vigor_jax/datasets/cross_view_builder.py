@@ -202,11 +202,12 @@ def load(builders: Sequence[CrossViewBuilder], name: str, *, verify: bool = Fals
     for builder in builders:
         builder.prepare(verify=verify)
     tables = [builder.table() for builder in builders]
-    for builder, table in zip(builders, tables, strict=True):
-        for view, rows in (("aerial", len(table.tile_lat)), ("ground", len(table.panorama_lat))):
-            stored = len(builder.images(view))
-            if stored != rows:
-                what = f"it holds {stored:,} {view} images, and its tables name {rows:,}"
+    images = {view: [builder.images(view) for builder in builders] for view in VIEWS}
+    for builder, table, *stored in zip(builders, tables, *images.values(), strict=True):
+        rows = (len(table.tile_lat), len(table.panorama_lat))
+        for view, found, expected in zip(VIEWS, map(len, stored), rows, strict=True):
+            if found != expected:
+                what = f"it holds {found:,} {view} images, and its tables name {expected:,}"
                 raise prepared_files.changed(Path(builder.data_path), what)
     _require_distinct(builders, tables)
     tile_counts = [len(table.tile_lat) for table in tables]
@@ -238,8 +239,8 @@ def load(builders: Sequence[CrossViewBuilder], name: str, *, verify: bool = Fals
             offset_px=joined("offset_px"),
             same_area_test=joined("same_area_test"),
         ),
-        aerial=_Joined([builder.images("aerial") for builder in builders]),
-        ground=_Joined([builder.images("ground") for builder in builders]),
+        aerial=_Joined(images["aerial"]),
+        ground=_Joined(images["ground"]),
         fingerprint=fingerprint.hexdigest(),
     )
 

@@ -57,6 +57,7 @@ def test_lists_become_tuples():
         ("epochs", 0, ["config.epochs", "0"]),
         ("data.same_area_cities", ("A",), ["config.data.same_area_cities", "same_area protocol"]),
         ("data.same_area_cities", ("C",), ["config.data.same_area_cities", "'C'", "train_cities"]),
+        ("micro_batch_size", -1, ["config.micro_batch_size", "0 for all at once"]),
         ("seed", -1, ["config.seed", "-1"]),
         ("stall_seconds", -1.0, ["config.stall_seconds", "0 for never"]),
         ("stall_seconds", float("inf"), ["config.stall_seconds = inf"]),

@@ -76,6 +76,9 @@ class ModelConfig:
     offset_head: Literal["none", "regression", "classification"] = "none"
     cell_position: Literal["best", "expectation"] = "best"  # of a classified offset
     dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
+    # Keep only what passes between the towers' stages and compute the rest again in the backward pass: less memory
+    # for a third more work.
+    remat: bool = False
     pretrained: str = ""  # a VGG-16 weight file; empty: random initialisation
 
 
@@ -145,6 +148,9 @@ class Config:
     optimizer: OptimizerConfig = OptimizerConfig()
     batch: BatchConfig
     evaluate_every_epochs: int = 1
+    # Pairs that a device encodes at a time in training; 0: all of its share of the batch at once. A smaller number
+    # needs less memory and a third more work; the loss stays that of the whole batch (`models/micro_batches.py`).
+    micro_batch_size: int = 0
     eval_batch_size: int = 64
     # Retrieve by the mean similarity over the eight symmetries of a tile, and place by the mean offset: eight times the
     # work and the memory.
@@ -267,6 +273,7 @@ def _check_values(config: Config) -> None:
         require(side >= 3, f"rendered_city.{key}", "at least 3: a positive tile needs neighbours all around")
     require(config.epochs >= 1, "epochs", "train for at least one epoch")
     require(config.batch.size >= 2, "batch.size", "a triplet needs a negative, so at least 2")
+    require(config.micro_batch_size >= 0, "micro_batch_size", "pairs at a time, or 0 for all at once")
     require(config.eval_batch_size >= 1, "eval_batch_size", "must be positive")
     require(config.evaluate_every_epochs >= 1, "evaluate_every_epochs", "must be positive")
     require(config.log_every_steps >= 1, "log_every_steps", "must be positive")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from vigor_jax.config import ConfigError
 from vigor_jax.train import mesh as meshes
 
 
@@ -32,3 +33,14 @@ def test_pmap_refuses_a_result_that_is_not_replicated():
     mapped = meshes.pmap(lambda rows: rows.sum(), mesh, P("data"), P())
     with pytest.raises(ValueError, match="out_specs"):
         mapped(jnp.arange(4.0))
+
+
+@pytest.mark.parametrize("micro_batch_size", [0, 1, 2, 3, 4, 6, 12])
+def test_micro_batches_that_divide_the_share_of_a_device(micro_batch_size):
+    meshes.require_divisible(24, meshes.data_mesh(jax.devices()[:2]), micro_batch_size)
+
+
+@pytest.mark.parametrize("micro_batch_size", [5, 24])
+def test_micro_batches_that_do_not_are_refused_with_those_that_do(micro_batch_size):
+    with pytest.raises(ConfigError, match=r"config\.micro_batch_size = .* 12 pairs .* 2 devices .*: 1, 2, 3, 4, 6, 12; 0"):
+        meshes.require_divisible(24, meshes.data_mesh(jax.devices()[:2]), micro_batch_size)

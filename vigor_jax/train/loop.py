@@ -68,7 +68,7 @@ def _train_and_evaluate(config: Config, workdir: Path, signals: StopSignals, all
             "version of": record.versions(),
         }
     )
-    hosts.together(lambda: require_divisible(config.batch.size, mesh))
+    hosts.together(lambda: require_divisible(config.batch.size, mesh, config.micro_batch_size))
     complete = hosts.from_first(lambda: summary.finished(workdir, config))
     if complete is not None:
         logging.info("This run is complete: %s", workdir / summary.FILE_NAME)

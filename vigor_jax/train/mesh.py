@@ -27,21 +27,34 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def require_divisible(batch_size: int, mesh: Mesh) -> None:
-    """Refuses a global batch that the devices cannot share evenly.
+def require_divisible(batch_size: int, mesh: Mesh, micro_batch_size: int = 0) -> None:
+    """Refuses a global batch that the devices cannot share evenly, or a share that is no whole number of micro-batches.
+
+    Args:
+      batch_size: over all devices.
+      mesh: of the devices.
+      micro_batch_size: of one device; 0 for none.
 
     Raises:
-      ConfigError: names the nearest sizes that can be.
+      ConfigError: names the sizes that can be.
     """
     devices, hosts = mesh.size, jax.process_count()
-    if batch_size % devices == 0:
-        return
-    below = batch_size // devices * devices
-    sizes = [size for size in (below, below + devices) if size >= 2]
-    raise ConfigError(
-        f"config.batch.size = {batch_size} cannot be divided among {devices} devices ({hosts} "
-        f"host{'s' if hosts > 1 else ''}). The nearest sizes that can: {', '.join(map(str, sizes))}."
-    )
+    where = f"{devices} devices ({hosts} host{'s' if hosts > 1 else ''})"
+    if batch_size % devices:
+        below = batch_size // devices * devices
+        sizes = [size for size in (below, below + devices) if size >= 2]
+        raise ConfigError(
+            f"config.batch.size = {batch_size} cannot be divided among {where}. The nearest sizes that can: "
+            f"{', '.join(map(str, sizes))}."
+        )
+    share = batch_size // devices
+    if micro_batch_size and share % micro_batch_size:
+        sizes = [size for size in range(1, share + 1) if share % size == 0]
+        raise ConfigError(
+            f"config.micro_batch_size = {micro_batch_size} does not divide the {share} pairs of each device: "
+            f"config.batch.size = {batch_size} on {where}. Sizes that do: {', '.join(map(str, sizes))}; 0 takes all at "
+            "once."
+        )
 
 
 def pmap(

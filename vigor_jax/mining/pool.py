@@ -142,9 +142,9 @@ def hardest(
 ) -> Int[Array, "batch k"]:
     """The ids of the k tiles in the pool that score highest with each query and are none of its own, hardest first.
 
-    Exact: each device takes the k best of its own rows and the best of all devices' are chosen from those. The score
-    is the dot product in float32; of equal scores the lower slot is first. The scores of this device's rows
-    ([batch, rows / devices]) are all that is made beside the pool.
+    Exact: each device takes the k best of its own rows, and the device that a query came from chooses the best of all
+    devices' among those. The score is the dot product in float32; of equal scores the lower slot is first. The scores
+    of this device's rows ([batch, rows / devices]) are all that is made beside the pool.
 
     A program that donates the pool searches the refreshed one: were it read before it is written, XLA would copy it.
 
@@ -182,10 +182,11 @@ def hardest(
     best, row = jax.lax.top_k(jnp.where(qualifies, scores, -jnp.inf), min(k, rows))
     ids = jnp.where(best > -jnp.inf, tile[row], _ABSENT)
     if axis_name is not None:
-        # Side by side in the order of the slots, for top_k puts the first of equals first.
-        best, ids = (jax.lax.all_gather(x, axis_name, axis=1, tiled=True, to="invarying") for x in (best, ids))
+        # Each device merges what all of them found for its own queries, so that what it receives does not grow with
+        # their number. Side by side in the order of the slots, for top_k puts the first of equals first.
+        best, ids = (jax.lax.all_to_all(x, axis_name, split_axis=0, concat_axis=1, tiled=True) for x in (best, ids))
         best, place = jax.lax.top_k(best, min(k, best.shape[1]))
-        ids = jnp.take_along_axis(ids, place, axis=1)
+        ids = _gathered(jnp.take_along_axis(ids, place, axis=1), axis_name)
     return jnp.pad(ids, ((0, 0), (0, k - ids.shape[1])), constant_values=_ABSENT)
 
 

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-long faults lint clean
+.PHONY: demo test test-long faults bench-small lint clean
 
 # Train and evaluate on the rendered city: no data, no accelerator, some minutes on two CPU cores.
 demo: $(VENV)/.installed
@@ -18,6 +18,10 @@ test-long: $(VENV)/.installed-test
 # Kill, stop, damage and starve real runs, and compare each with an unbroken one; without --short some twenty minutes.
 faults: $(VENV)/.installed
 	$(BIN)/python benchmarks/faults.py --short
+
+# Every benchmark at a size of seconds: that they run and agree with their peers, not how fast.
+bench-small: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -m bench tests/test_benchmarks.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -1,20 +1,17 @@
 """Images rendered a second, of both views at 80 and 320 px: one JSON line a figure.
 
-    python benchmarks/render.py [--sizes 80 320] [--seconds 5]
+    python benchmarks/render.py [--sizes 80 320] [--seconds 5] [--small]
 
 The first call of each shape compiles and is reported apart; the figure is the rate of the calls that follow, with
 the images brought to the host as the data set builder does it.
 """
 
 import argparse
-import json
-import os
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 
-import jax
 import numpy as np
+from figures import emit
 
 from vigor_jax.datasets.rendered_city import lay_out, make_city, render_panoramas, render_tiles
 
@@ -23,7 +20,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[80, 320], help="side of a tile in pixels")
     parser.add_argument("--seconds", type=float, default=5.0, help="least time measured for each figure")
+    parser.add_argument("--small", action="store_true", help="32 px, whatever the other flags say")
     args = parser.parse_args()
+    if args.small:
+        args.sizes, args.seconds = [32], 1.0
     city = make_city("Ashford", 0)
     layout = lay_out(city, 18)
     for size in args.sizes:
@@ -52,22 +52,16 @@ def _measure(view: str, size: list[int], count: int, seconds: float, render: Cal
         render()
         calls += 1
     rate = calls * count / (time.perf_counter() - begin)
-    print(
-        json.dumps(
-            {
-                "figure": f"render/{view}/{size[0]}",
-                "images_per_second": round(rate, 2),
-                "height_width": size,
-                "images_per_call": count,
-                "first_call_s": round(first, 2),
-                "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",
-                "host_cores": len(os.sched_getaffinity(0)),
-                "load_average": round(os.getloadavg()[0], 2),
-                "jax": version("jax"),
-                "numpy": version("numpy"),
-            }
-        ),
-        flush=True,
+    emit(
+        f"render/{view}/{size[0]}",
+        images_per_second=rate,
+        limit=None,
+        limit_is="not known: marching through the city branches too much to count",
+        peer=None,
+        peer_is="nothing else renders this city",
+        height_width=size,
+        images_per_call=count,
+        first_call_s=first,
     )
 
 

@@ -63,6 +63,7 @@ class CrossViewModel(nn.Module):
       aggregation_std: of the truncated normal that the aggregation's kernels start from.
       compass_heads: each head of SAFA starts by looking in one direction, the same in both views.
       offset_outputs: of the offset head; 0 for none.
+      remat: of the towers; see `VGG`.
     """
 
     aggregation: Literal["safa", "fully_connected"]
@@ -79,11 +80,12 @@ class CrossViewModel(nn.Module):
     aggregation_std: float = 0.005
     compass_heads: bool = False
     offset_outputs: int = 0
+    remat: bool = False
 
     def setup(self) -> None:
         """Two towers; two SAFA aggregations or one shared fully connected one; centring; the offset head."""
-        self.aerial_tower = VGG(self.configuration, self.width, self.dtype)
-        self.ground_tower = VGG(self.configuration, self.width, self.dtype)
+        self.aerial_tower = VGG(self.configuration, self.width, self.dtype, self.remat)
+        self.ground_tower = VGG(self.configuration, self.width, self.dtype, self.remat)
         if self.aggregation == "safa":
             aerial_start, ground_start = (
                 (aerial_compass_heads, ground_compass_heads) if self.compass_heads else (None, None)
@@ -117,20 +119,30 @@ class CrossViewModel(nn.Module):
 
         Semi-positive tiles go through the aerial tower together with the others.
         """
-        count = aerial.shape[0]
         tiles = aerial if semi_positive is None else jnp.concatenate([aerial, semi_positive])
-        aerial_descriptor = self.describe_aerial(tiles, train=train)
-        ground_descriptor = self.describe_ground(ground, train=train)
-        embedded = self.embed_aerial(aerial_descriptor, train=train, axis_name=axis_name)
-        ground_embedded = self.embed_ground(ground_descriptor, train=train, axis_name=axis_name)
+        tiles, panoramas = self.describe_aerial(tiles, train=train), self.describe_ground(ground, train=train)
+        return self.pairs(tiles, panoramas, train=train, axis_name=axis_name)
+
+    def pairs(
+        self,
+        aerial: Float[Array | np.ndarray, "tiles dim"],
+        ground: Float[Array | np.ndarray, "batch dim"],
+        *,
+        train: bool,
+        axis_name: str | None = None,
+    ) -> Pairs:
+        """What `__call__` returns, from the descriptors: those of the matching tiles, then of semi-positive ones."""
+        count = ground.shape[0]
+        tiles = self.embed_aerial(aerial, train=train, axis_name=axis_name)
+        panoramas = self.embed_ground(ground, train=train, axis_name=axis_name)
         offset = None
         if self.offset_outputs:
-            aerial_input = self._offset_input(aerial_descriptor[:count], embedded[:count])
-            offset = self.offset_head(aerial_input, self._offset_input(ground_descriptor, ground_embedded))
+            aerial_input = self._offset_input(aerial[:count], tiles[:count])
+            offset = self.offset_head(aerial_input, self._offset_input(ground, panoramas))
         return Pairs(
-            aerial=embedded[:count],
-            ground=ground_embedded,
-            semi_positive=None if semi_positive is None else embedded[count:],
+            aerial=tiles[:count],
+            ground=panoramas,
+            semi_positive=None if len(tiles) == count else tiles[count:],
             offset=offset,
         )
 

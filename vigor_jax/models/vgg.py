@@ -1,5 +1,6 @@
 """VGG up to its last convolution: the backbone of both towers."""
 
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -52,30 +53,41 @@ class VGG(nn.Module):
       configuration: "D" is VGG-16; "A" is VGG-11, the one that the paper could train from random weights.
       width: multiplies every channel count.
       dtype: of the computation; parameters are float32.
+      remat: keep only what passes between the stages and compute the rest again in the backward pass. The last stage
+        is kept whole, for the backward pass begins with it.
     """
 
     configuration: Literal["A", "D"] = "D"
     width: float = 1.0
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
         self, images: Float[Array | np.ndarray, "batch height width 3"]
     ) -> Float[Array, "batch rows columns channels"]:
         """Features of the last convolution after its ReLU."""
-        features = images.astype(self.dtype)
-        for stage, (channels, count) in enumerate(zip(_CHANNELS, CONVOLUTIONS[self.configuration], strict=True), 1):
-            if stage > 1:
-                features = max_pool_2x2(features)
-            for i in range(1, count + 1):
-                # He rather than Glorot: thirteen ReLUs in a row each halve the signal's second moment, which only
-                # the factor 2 / fan_in makes up for; under Glorot conv5_3 starts some 2^6 times smaller.
-                convolution = nn.Conv(
-                    scaled(channels, self.width),
-                    (3, 3),
-                    dtype=self.dtype,
-                    kernel_init=nn.initializers.he_normal(),
-                    name=f"conv{stage}_{i}",
-                )
-                features = nn.relu(convolution(features))
+        features = jnp.asarray(images, self.dtype)
+        last = len(_CHANNELS)
+        for stage in range(1, last):
+            # With its pool, so that a quarter of its features is what is kept.
+            block = functools.partial(VGG._pooled_stage, stage=stage)
+            features = (nn.remat(block) if self.remat else block)(self, features)
+        return self._stage(features, last)
+
+    def _pooled_stage(self, features: Array, stage: int) -> Array:
+        return max_pool_2x2(self._stage(features, stage))
+
+    def _stage(self, features: Array, stage: int) -> Array:
+        for i in range(1, CONVOLUTIONS[self.configuration][stage - 1] + 1):
+            # He rather than Glorot: thirteen ReLUs in a row each halve the signal's second moment, which only
+            # the factor 2 / fan_in makes up for; under Glorot conv5_3 starts some 2^6 times smaller.
+            convolution = nn.Conv(
+                scaled(_CHANNELS[stage - 1], self.width),
+                (3, 3),
+                dtype=self.dtype,
+                kernel_init=nn.initializers.he_normal(),
+                name=f"conv{stage}_{i}",
+            )
+            features = nn.relu(convolution(features))
         return features

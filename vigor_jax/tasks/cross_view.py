@@ -20,6 +20,7 @@ from vigor_jax.input.batches import Hybrid, train_batches
 from vigor_jax.input.sampling import BatchPlan, host_rows
 from vigor_jax.losses import iou_difference, iou_ratio, offset_classification, offset_regression, soft_margin_triplet
 from vigor_jax.models.cross_view import with_tower_weights
+from vigor_jax.models.micro_batches import training_pairs
 from vigor_jax.models.offset_cells import cell_of, require_covered
 from vigor_jax.models.pretrained import load_vgg16
 from vigor_jax.tasks.cross_view_evaluation import Evaluation
@@ -145,15 +146,15 @@ class CrossView(WithoutCarry):
         """Soft-margin triplet loss of the global batch; in the hybrid phase with the IOU and the offset loss."""
         # Otherwise every device would drop the same features.
         dropout = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-        pairs, model_state = self._model.apply(
+        pairs, model_state = training_pairs(
+            self._model,
             variables,
             batch["aerial"],
             batch["ground"],
             batch.get("semi_positive"),
-            train=True,
+            dropout=dropout,
+            micro_batch_size=self._config.micro_batch_size,
             axis_name=axis_name,
-            rngs={"dropout": dropout},
-            mutable=[name for name in variables if name != "params"],
         )
         weights = self._config.loss
         loss = soft_margin_triplet(pairs.aerial, pairs.ground, weights.alpha, axis_name=axis_name)

@@ -31,6 +31,7 @@ def cross_view_model(config: ModelConfig, preprocessing: str) -> CrossViewModel:
         aggregation_std=config.aggregation_std,
         compass_heads=config.compass_heads,
         offset_outputs=_OFFSET_OUTPUTS[config.offset_head],
+        remat=config.remat,
     )
 
 

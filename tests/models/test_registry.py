@@ -1,0 +1,38 @@
+"""Every registered backbone keeps the contract, by its shapes alone."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import traverse_util
+
+from vigor_jax.models import registry
+from vigor_jax.models.classifier import classifier
+from vigor_jax.models.depthwise_filters import is_depthwise_filter
+
+# One of each family, the first: the others are the same code.
+_FAMILIES = {getattr(entry.make, "func", entry.make): name for name, entry in reversed(registry.BACKBONES.items())}
+
+
+@pytest.mark.parametrize("name", reversed(_FAMILIES.values()))
+def test_maps_are_as_the_module_says(name):
+    entry = registry.entry(name)
+    module = entry.make(dtype=jnp.bfloat16)
+    images = jax.ShapeDtypeStruct((2, entry.image_size, entry.image_size, 3), jnp.float32)
+    maps, variables = jax.eval_shape(lambda images: module.init_with_output(jax.random.key(0), images), images)
+    assert [one.shape[-1] for one in maps] == list(module.channels)
+    assert [entry.image_size // one.shape[1] for one in maps] == list(module.strides)
+    assert {one.dtype for one in maps} == {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    # The name of a parameter tells what its shape tells.
+    for path, leaf in traverse_util.flatten_dict(variables["params"]).items():
+        depthwise = path[-1] == "kernel" and len(leaf.shape) == 4 and leaf.shape[2] == 1
+        assert is_depthwise_filter(path) == depthwise, path
+
+
+def test_unknown_name_has_its_neighbours():
+    with pytest.raises(
+        registry.UnknownBackboneError, match=r"no backbone 'mobilenet_10'\. Did you mean mobilenet_1\.0"
+    ):
+        registry.backbone("mobilenet_10")
+    with pytest.raises(registry.UnknownBackboneError, match=r"Known: mobilenet_1\.0, "):
+        classifier("zzzz", 10)

@@ -1,0 +1,60 @@
+"""A backbone, its head and the logits of classes."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vigor_jax.models import registry
+
+
+class Classifier(nn.Module):
+    """Logits of classes over any backbone.
+
+    Variables lie under "backbone", "head" (where it has any) and "logits".
+
+    Attributes:
+      backbone: images -> one feature map a stage. One with a class token has a method `tokens(images, *, train)` ->
+        (class token [B, C], patch map [B, h, w, C]), and both go to its head.
+      head: what the backbone hands it -> [B, F].
+      classes: how many.
+      dropout: share of the F features that training leaves out.
+    """
+
+    backbone: nn.Module
+    head: nn.Module
+    classes: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array | np.ndarray, "batch height width 3"], *, train: bool = False
+    ) -> Float[Array, "batch classes"]:
+        """Logits, float32 whatever the backbone computes in. With `train` and dropout it needs the rng "dropout"."""
+        if hasattr(self.backbone, "tokens"):
+            features = self.backbone.tokens(images, train=train)
+        else:
+            features = self.backbone(images, train=train)[-1]
+        features = jnp.asarray(self.head(features, train=train), jnp.float32)
+        features = nn.Dropout(self.dropout, deterministic=not train)(features)
+        return nn.Dense(self.classes, name="logits")(features)
+
+
+def classifier(name: str, classes: int, *, dropout: float | None = None, dtype: Any = jnp.float32) -> Classifier:
+    """The classifier over a registered backbone.
+
+    Args:
+      name: of `registry.BACKBONES`.
+      classes: how many.
+      dropout: before the logits; None is what the backbone's paper has.
+      dtype: of the computation up to the logits.
+
+    Raises:
+      UnknownBackboneError: no backbone has this name.
+    """
+    entry = registry.entry(name)
+    return Classifier(
+        entry.make(dtype=dtype), entry.head(dtype=dtype), classes, entry.dropout if dropout is None else dropout
+    )

@@ -1,0 +1,68 @@
+"""Backbones by name, a line each."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+
+from vigor_jax.errors import UserError
+from vigor_jax.models.mobilenet import MobileNet, MobileNetHead
+
+
+class UnknownBackboneError(UserError):
+    """A name that no backbone has; the message has those that come near."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneEntry:
+    """A backbone and what goes with it.
+
+    Attributes:
+      make: `make(dtype=..., **options)`, the module: images [B, H, W, 3] -> feature maps, finest first. The options
+        are the module's own attributes (`axis_name` ...).
+      head: `head(dtype=...)`, the module between the last map and the logits.
+      image_size: pixels, side of the square images that the paper or the published weights have.
+      preprocessing: name of the pixel statistics that the published weights expect.
+      dropout: before the logits, in training.
+    """
+
+    make: Callable[..., nn.Module]
+    head: Callable[..., nn.Module]
+    image_size: int
+    preprocessing: str
+    dropout: float = 0.0
+
+
+BACKBONES: dict[str, BackboneEntry] = {
+    "mobilenet_1.0": BackboneEntry(partial(MobileNet, width=1.0), MobileNetHead, 224, "tf", 0.001),
+    "mobilenet_0.75": BackboneEntry(partial(MobileNet, width=0.75), MobileNetHead, 224, "tf", 0.001),
+    "mobilenet_0.5": BackboneEntry(partial(MobileNet, width=0.5), MobileNetHead, 224, "tf", 0.001),
+    "mobilenet_0.25": BackboneEntry(partial(MobileNet, width=0.25), MobileNetHead, 224, "tf", 0.001),
+    "mobilenet_convolutional": BackboneEntry(partial(MobileNet, separable=False), MobileNetHead, 224, "tf", 0.001),
+    "mobilenet_shallow": BackboneEntry(partial(MobileNet, shallow=True), MobileNetHead, 224, "tf", 0.001),
+}
+
+
+def entry(name: str) -> BackboneEntry:
+    """The line of a backbone.
+
+    Raises:
+      UnknownBackboneError: no backbone has this name.
+    """
+    if name not in BACKBONES:
+        near = difflib.get_close_matches(name, BACKBONES, n=3)
+        meant = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(BACKBONES)}."
+        raise UnknownBackboneError(f"there is no backbone {name!r}. {meant}")
+    return BACKBONES[name]
+
+
+def backbone(name: str, **options: Any) -> nn.Module:
+    """The backbone of that name, with the attributes given (`dtype`, `axis_name` ...).
+
+    Raises:
+      UnknownBackboneError: no backbone has this name.
+    """
+    return entry(name).make(**options)

@@ -13,7 +13,7 @@ from vigor_jax.models.depthwise_filters import is_depthwise_filter
 _FAMILIES = {getattr(entry.make, "func", entry.make): name for name, entry in reversed(registry.BACKBONES.items())}
 
 
-@pytest.mark.parametrize("name", reversed(_FAMILIES.values()))
+@pytest.mark.parametrize("name", tuple(_FAMILIES.values())[::-1])
 def test_maps_are_as_the_module_says(name):
     entry = registry.entry(name)
     module = entry.make(dtype=jnp.bfloat16)

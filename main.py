@@ -19,6 +19,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         processes, argv = command_line.processes(argv)
         allow_changes, argv = command_line.allows_changes(argv)
+        profile, argv = command_line.profiles(argv)
         config, workdir = command_line.parse(argv)
         # Not before the flags are known to be good: an error in them shall not wait for JAX to load.
         from vigor_jax import compilation_cache
@@ -26,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
 
         compilation_cache.keep()
         distributed.join(processes)
-        train_and_evaluate(config, workdir, allow_changes=allow_changes)
+        train_and_evaluate(config, workdir, allow_changes=allow_changes, profile=profile)
         code = 0
     except UserError as error:
         console.say(f"error: {error}")

@@ -28,7 +28,7 @@ not train alone). Plain machines are told: --coordinator_address=HOST:PORT --num
 
 The workdir is runs/<config.name> unless given. The same command again goes on where the run stopped; with another
 seed, data set or batch size only if told to (--allow_changes). SIGTERM or Ctrl-C once: the step under way is finished
-and saved, and the exit code is 75.
+and saved, and the exit code is 75. --profile writes a trace of a few steps to WORKDIR/profile and trains on.
 Each config file says at its top what it needs and what to expect; vigor_jax/config.py lists every key."""
 
 
@@ -67,8 +67,21 @@ def allows_changes(argv: Sequence[str]) -> tuple[bool, list[str]]:
     Raises:
       UsageError: it has a value that is none.
     """
+    return _switch(argv, "allow_changes", "go on with other data, seed or batches")
+
+
+def profiles(argv: Sequence[str]) -> tuple[bool, list[str]]:
+    """Takes --profile out of the command line: whether it is given, and argv without it, for `parse`.
+
+    Raises:
+      UsageError: it has a value that is none.
+    """
+    return _switch(argv, "profile", "trace some steps")
+
+
+def _switch(argv: Sequence[str], name: str, meaning: str) -> tuple[bool, list[str]]:
     values = flags.FlagValues()
-    given = flags.DEFINE_bool("allow_changes", False, "go on with other data, seed or batches", flag_values=values)
+    given = flags.DEFINE_bool(name, False, meaning, flag_values=values)
     try:
         left = values(list(argv), known_only=True)
     except flags.Error as error:

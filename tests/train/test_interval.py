@@ -107,3 +107,19 @@ def test_the_host_holds_on_to_a_few_steps_at_most():
     for _ in range(10):
         step(meter, 0)
         assert len(meter._in_flight) <= 2
+
+
+def test_the_clock_stands_while_another_program_is_compiled(clock):
+    meter = IntervalMeter(lambda: 0.0, 0, clock)
+    for done_at in (1.0, 2.0, 4.0):
+        meter.add({}, device_step(clock, done_at))
+    with meter.paused():
+        assert clock.seconds == 4.0  # the devices have done every step
+        clock.seconds += 100
+    meter.add({}, device_step(clock, 107.0))
+    meter.finish()
+    interval = meter.close()
+    assert interval.steps == 4
+    assert interval.step_seconds == (1.0, 2.0, 3.0)  # without the first
+    assert interval.seconds == 6.0
+    assert interval.host_seconds == 0.0

@@ -1,4 +1,5 @@
 import json
+import re
 
 import jax
 import numpy as np
@@ -7,12 +8,15 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vigor_jax.config import ConfigError
 from vigor_jax.errors import UserError
+from vigor_jax.train import memory
 from vigor_jax.train import mesh as meshes
 from vigor_jax.train import optimizer as optimizers
 from vigor_jax.train import state as states
 from vigor_jax.train import step as steps
 from vigor_jax.train.checkpoint import Checkpoints, ResumeError
-from vigor_jax.train.loop import NonFiniteError, train_and_evaluate
+from vigor_jax.train.loop import train_and_evaluate
+from vigor_jax.train.run_errors import NonFiniteError
+from vigor_jax.train.too_little_memory import TooLittleMemory
 
 
 def rows(workdir):
@@ -284,9 +288,54 @@ def test_too_little_memory_names_the_knobs(toy_task, toy_config, register_toy, t
     with pytest.raises(UserError) as error:
         train_and_evaluate(toy_config(), tmp_path)
     assert "Out of memory allocating 9 bytes" in str(error.value)
+    assert "config.model.remat=True (now False)" in str(error.value)
+    assert "config.micro_batch_size (now 0: all of a device's pairs encoded at once)" in str(error.value)
     assert "config.batch.size (now 8)" in str(error.value)
     assert "config.eval_batch_size (now 64)" in str(error.value)
     assert "long list" not in str(error.value)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_step_too_large_is_refused_before_it_runs(
+    toy_task, toy_config, register_toy, tmp_path, monkeypatch, caplog, is_shared
+):
+    """With a limit that no step keeps; on devices without memory of their own, the run is left to try."""
+    register_toy(toy_task())
+    monkeypatch.setattr(memory, "limit", lambda devices: memory.Limit(100, is_shared))
+    caplog.set_level("INFO")
+    if is_shared:
+        assert train_and_evaluate(toy_config(epochs=1), tmp_path)["steps"] == 4
+    else:
+        with pytest.raises(TooLittleMemory, match=r"Memory of a step on each device: \d MiB of 0 MiB"):
+            train_and_evaluate(toy_config(epochs=1), tmp_path)
+    said = [record.message for record in caplog.records if record.message.startswith("Memory of a step")]
+    assert len(said) == 1  # one program
+    warned = [record for record in caplog.records if "more than there is" in record.message]
+    assert len(warned) == is_shared
+    assert kept(tmp_path) == ([3, 4] if is_shared else [])
+
+
+def test_the_log_says_what_a_start_took(toy_task, toy_config, register_toy, tmp_path, caplog):
+    class TwoPhases(toy_task):
+        def batch(self, step):
+            more = {"more": np.zeros((8, 1), np.uint8)} if step >= 4 else {}
+            return super().batch(step) | more
+
+    register_toy(TwoPhases())
+    caplog.set_level("INFO")
+    train_and_evaluate(toy_config(), tmp_path)
+    said = [record.message for record in caplog.records]
+    seconds = r"\d+\.\d s"
+    (start,) = [message for message in said if message.startswith("The first step was done")]
+    stages = ("data", "state", "first batch", "program", "first step")
+    assert re.fullmatch(rf"The first step was done after \d+ s: {', '.join(f'{s} {seconds}' for s in stages)}\.", start)
+    programs = [
+        k for k, message in enumerate(said) if re.match(r"(Compiled the step|Found the step compiled) in", message)
+    ]
+    assert len(programs) == 2
+    assert programs[0] < said.index(start) < programs[1]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["throughput"]["timed_steps"] == 7
 
 
 def test_a_workdir_that_cannot_be(toy_task, toy_config, register_toy, tmp_path):

@@ -48,3 +48,28 @@ def test_of_several_devices_the_fullest():
     assert set(memory.measure([mock.Mock(spec=jax.Device, memory_stats=unknown)])) == set(memory.measure([]))
     devices = [mock.Mock(spec=jax.Device, memory_stats=lambda: {"bytes_in_use": GIB})]
     assert "device_memory_peak_gib" not in memory.measure(devices)
+
+
+def test_what_devices_have():
+    def device(platform, **statistics):
+        return mock.Mock(spec=jax.Device, platform=platform, memory_stats=lambda: statistics or None)
+
+    found = memory.limit([device("gpu", bytes_limit=3 * GIB), device("gpu", bytes_limit=2 * GIB)])
+    assert found == memory.Limit(2 * GIB, is_shared=False)
+    assert memory.limit([device("tpu")]) is None
+
+
+def test_cpu_devices_share_the_host_and_its_container(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory.os, "sysconf", {"SC_PHYS_PAGES": 2 << 20, "SC_PAGE_SIZE": 4096}.get)
+    bounds = (tmp_path / "memory.max", tmp_path / "nowhere")
+    monkeypatch.setattr(memory, "_CONTAINER", bounds)
+    bounds[0].write_text("max\n")
+    assert memory.limit(jax.devices()[:4]) == memory.Limit(2 * GIB, is_shared=True)
+    bounds[0].write_text(f"{6 * GIB}\n")
+    found = memory.limit(jax.devices()[:4])
+    assert found.bytes == 1.5 * GIB
+    assert str(found) == "1.5 GiB (its share of this host's)"
+
+
+def test_sizes_for_people():
+    assert [memory.readable(size) for size in (5 << 20, 999 << 20, 1000 << 20)] == ["5 MiB", "999 MiB", "1.0 GiB"]

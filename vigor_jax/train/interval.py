@@ -1,9 +1,10 @@
 """What happens between two log lines, measured without making the device wait."""
 
 import collections
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 
@@ -23,7 +24,7 @@ class Interval:
       first_nonfinite_step: as of its end, a scalar on the devices.
       step_seconds: the time between a finished step and the one before it, for each that the devices finished in its
         `seconds`: a few later ones than those it has, as the devices are behind the host, and without the first step
-        of a start, which compiles.
+        of a start, which finds everything cold.
       seconds: the host's clock.
       wait_seconds: of these, the time spent waiting for batches.
       device_seconds: of these, the time spent waiting for the devices.
@@ -67,7 +68,7 @@ class IntervalMeter:
         self._waited = waited
         self._step = step
         self._clock = clock
-        self._compiled = False
+        self._warm = False
         self._in_flight: collections.deque[jax.Array] = collections.deque()
         self.restart()
 
@@ -85,9 +86,9 @@ class IntervalMeter:
         self._first_nonfinite_step = first_nonfinite_step
         self._steps += 1
         self._in_flight.append(first_nonfinite_step)
-        if not self._compiled:
+        if not self._warm:
             self.finish()
-            self._compiled = True
+            self._warm = True
             self._start_clock()
             self._last_finished = self._started
         elif len(self._in_flight) > _IN_FLIGHT:
@@ -97,6 +98,21 @@ class IntervalMeter:
         """Waits until the devices have done every step."""
         while self._in_flight:
             self._finish_one()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the clock for what is done within, such as compiling, once the devices have done every step.
+
+        No batch may be waited for meanwhile.
+        """
+        self.finish()
+        before = self._clock()
+        try:
+            yield
+        finally:
+            passed = self._clock() - before
+            self._started += passed
+            self._last_finished += passed
 
     def _finish_one(self) -> None:
         before = self._clock()

@@ -1,5 +1,7 @@
-"""How much memory a run takes: this host's and that of its devices."""
+"""How much memory a run takes, this host's and that of its devices, and how much there is."""
 
+import dataclasses
+import os
 import resource
 import sys
 from collections.abc import Sequence
@@ -15,6 +17,42 @@ _DEVICE = {
     "peak_bytes_in_use": "device_memory_peak_gib",
     "bytes_limit": "device_memory_limit_gib",
 }
+# What a container may use, in bytes, where it is bounded: by control groups of version 2 and 1.
+_CONTAINER = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """How much memory each device has.
+
+    Attributes:
+      bytes: of the device that has the least.
+      is_shared: they have none of their own and share the host's, with everything else that runs there.
+    """
+
+    bytes: int
+    is_shared: bool
+
+    def __str__(self) -> str:
+        return readable(self.bytes) + (" (its share of this host's)" if self.is_shared else "")
+
+
+def limit(devices: Sequence[jax.Device] | None = None) -> Limit | None:
+    """What each device may take; None where the backend does not say.
+
+    Args:
+      devices: of this host; default: all of them.
+    """
+    devices = jax.local_devices() if devices is None else devices
+    if any(device.platform == "cpu" for device in devices):
+        return Limit(_host_bytes() // len(devices), is_shared=True)
+    known = [statistics["bytes_limit"] for statistics in map(_statistics, devices) if "bytes_limit" in statistics]
+    return Limit(min(known), is_shared=False) if known else None
+
+
+def readable(size: int) -> str:
+    """Of bytes: `312 MiB` or `12.3 GiB`."""
+    return f"{size / (1 << 20):.0f} MiB" if size < 1000 << 20 else f"{size / _GIB:.1f} GiB"
 
 
 def measure(devices: Sequence[jax.Device] | None = None) -> dict[str, float]:
@@ -37,6 +75,13 @@ def _of_host() -> dict[str, float]:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         found["host_memory_peak_gib"] = peak / _GIB
     return found
+
+
+def _host_bytes() -> int:
+    """Of the machine, or of the container that this process is in."""
+    bounds = [path.read_text().strip() for path in _CONTAINER if path.exists()]
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([machine, *(int(bound) for bound in bounds if bound.isdigit())])
 
 
 def _in_status(text: str) -> dict[str, float]:

@@ -22,6 +22,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
 from vigor_jax import console
@@ -118,7 +120,7 @@ class CrossViewBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """
         folder = Path(self.data_path)
         try:
-            source = self.as_data_source(split=view, decoders={"image": tfds.decode.SkipDecoding()})
+            source = self.as_data_source(split=view, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
         except (NotImplementedError, KeyError, ValueError, OSError) as error:
             raise prepared_files.changed(folder, f"its {view} images cannot be opened ({error})") from error
         return _Records(source, folder)
@@ -272,8 +274,10 @@ class _Records:
 
     def __getitem__(self, row: SupportsIndex) -> bytes:
         try:
-            return self._source[row]["image"]
-        except RuntimeError as error:  # of the reader, over a missing file or a checksum
+            # As TFDS would, but for a NumPy array around each feature that costs as much as all of the reading.
+            example = tf_example_pb2.Example.FromString(self._source[row])
+            return example.features.feature["image"].bytes_list.value[0]
+        except (RuntimeError, DecodeError, IndexError) as error:  # of the reader, over a missing file or a checksum
             raise prepared_files.changed(self._folder, f"image {row} cannot be read ({error})") from error
 
 

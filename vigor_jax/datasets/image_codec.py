@@ -45,7 +45,7 @@ def read_file(path: Path) -> bytes:
         raise _unreadable(path, error) from error
 
 
-def decode(data: bytes, name: str) -> Image:
+def decode(data: bytes, name: str, out: UInt8[np.ndarray, "rows columns 3"] | None = None) -> Image:
     """Decodes a whole JPEG or PNG file of 8-bit colour to RGB, uint8 [height, width, 3].
 
     Strict: what decoders commonly paper over with grey (missing or damaged data) is refused, and so is what they
@@ -54,6 +54,7 @@ def decode(data: bytes, name: str) -> Image:
     Args:
       data: the file's bytes.
       name: of the file, for the error.
+      out: where the pixels are written if it has the image's shape, and then what is returned; else left as it is.
 
     Raises:
       ImageError: empty, truncated or corrupt data, neither JPEG nor PNG, not 8-bit colour, or of a size or a number of
@@ -69,19 +70,18 @@ def decode(data: bytes, name: str) -> Image:
                 raise ImageError(
                     f"{name}: decoding this JPEG takes more passes than any camera writes. Fetch it again."
                 )
-            return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+            if out is None or out.shape[:2] != header.size:
+                return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+            if simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=out).shape != out.shape:
+                raise _broken(name, kind, "its decoder finds another size than its header says")
+            return out
         except ValueError as error:
             raise _broken(name, kind, str(error)) from error
-    # OpenCV hands back the rows above some damage, so its result alone proves nothing.
-    _check_png_chunks(data, name)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != 3:
-        raise _broken(name, kind, "the decoder gave up")
-    if image.shape[2] == 4:
-        if image[..., 3].min() < 255:
-            raise ImageError(f"{name}: parts of it are transparent. Fetch it again, or convert it to RGB.")
-        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    image = _decode_png(data, name)
+    if out is None or out.shape != image.shape:
+        return image
+    out[:] = image
+    return out
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -192,6 +192,19 @@ def _header(data: bytes, name: str, kind: str) -> ImageHeader | None:
 
 def _broken(name: str, kind: str, detail: str) -> ImageError:
     return ImageError(f"{name}: this {kind} is truncated or corrupt ({detail}). Fetch it again.")
+
+
+def _decode_png(data: bytes, name: str) -> Image:
+    # OpenCV hands back the rows above some damage, so its result alone proves nothing.
+    _check_png_chunks(data, name)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3:
+        raise _broken(name, "PNG", "the decoder gave up")
+    if image.shape[2] == 4:
+        if image[..., 3].min() < 255:
+            raise ImageError(f"{name}: parts of it are transparent. Fetch it again, or convert it to RGB.")
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _check_png_chunks(data: bytes, name: str) -> None:

@@ -1,15 +1,14 @@
-"""Encoded images to batches of pixels, decoded by threads ahead of time and in order (Grain).
+"""Encoded images to batches of pixels, decoded by threads ahead of time and in order.
 
-Memory: the threads are at most two batches ahead of the one being handed out, so a host holds three decoded batches
-here, whatever the number of threads, plus those that `device_feed` has in flight.
+Memory: `read_ahead` works on at most three batches, the one being handed out and two more, whatever the number of
+threads; `device_feed` holds those that it has in flight.
 """
 
 import dataclasses
-import sys
-from collections.abc import Callable, Generator, Sequence
-from typing import Any
+import functools
+import itertools
+from collections.abc import Callable, Generator, Iterator, Sequence
 
-import grain
 import numpy as np
 from jaxtyping import Int, UInt8
 
@@ -17,8 +16,9 @@ from vigor_jax import geometry
 from vigor_jax.datasets.cross_view import CrossViewData, EncodedImages
 from vigor_jax.datasets.image_codec import ImageError, decode
 from vigor_jax.input import augmentation, semi_positives
+from vigor_jax.input.read_ahead import read_ahead
 
-_BATCHES_AHEAD = 2
+Image = UInt8[np.ndarray, "height width 3"]
 
 
 class _Decoder:
@@ -30,15 +30,20 @@ class _Decoder:
         self._first = names[first]
         self.size = decode(images[first], self._first).shape[:2]
 
-    def __call__(self, row: int) -> UInt8[np.ndarray, "height width 3"]:
-        image = decode(self._images[row], self._names[row])
-        if image.shape[:2] != self.size:
+    def __call__(self, row: int, out: Image) -> Image:
+        """Decodes an image into an array of the size, and returns that."""
+        image = decode(self._images[row], self._names[row], out)
+        if image is not out:
             found, expected = (f"{height} x {width}" for height, width in (image.shape[:2], self.size))
             raise ImageError(
                 f"{self._names[row]} has {found} pixels where {self._first} has {expected}: the images of a data set "
                 "must have one size. Prepare the data set again."
             )
-        return image
+        return out
+
+    def empty(self, count: int) -> UInt8[np.ndarray, "count height width 3"]:
+        """Memory for so many images."""
+        return np.empty((count, *self.size, 3), np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +83,7 @@ def train_batches(
       augment: whether to turn and mirror each example, by a draw from (seed, step, slot of the global batch).
       seed: of the augmentation and the semi-positives.
       host_rows: the slots of the global batch that this host reads.
-      threads: that read and decode.
+      threads: that read and decode; 0: one for each core of this process. They change nothing but the time.
       hybrid: the phase with semi-positives and offsets; None for none.
 
     Raises:
@@ -91,44 +96,62 @@ def train_batches(
         augmentation.check_sizes(tile_decoder.size, panorama_decoder.size)
     size = host_rows.stop - host_rows.start
 
-    def load(position: int) -> dict[str, np.ndarray]:
-        step, slot = position // size, host_rows.start + position % size
-        example = plan(step)[slot]
+    def empty(step: int) -> dict[str, np.ndarray]:
+        batch = {
+            "aerial": tile_decoder.empty(size),
+            "ground": panorama_decoder.empty(size),
+            "example": np.empty(size, np.int32),
+            "panorama": np.empty(size, np.int32),
+            "city": np.empty(size, np.int32),
+            "references": np.empty((size, 4), np.int32),
+        }
+        if hybrid is not None and step >= hybrid.first_step:
+            batch |= {
+                "offset": np.empty((size, 2), np.float32),
+                "semi_positive": tile_decoder.empty(size),
+                "semi_positive_tile": np.empty(size, np.int32),
+                "semi_positive_counts": np.empty(size, np.bool_),
+                "iou_ratio": np.empty(size, np.float32),
+            }
+        return batch
+
+    def load(batch: dict[str, np.ndarray], step: int, row: int) -> None:
+        """Fills one row of the batch of a step."""
+        slot = host_rows.start + row
+        example = int(plan(step)[slot])
         panorama = int(rows[example])
         references = panoramas.references[panorama]
         drawn = augmentation.draw(seed, step, slot) if augment else None
+        batch["example"][row] = example
+        batch["panorama"][row] = panorama
+        batch["city"][row] = panoramas.city[panorama]
+        batch["references"][row] = references
 
-        def aerial(tile: int) -> UInt8[np.ndarray, "height width 3"]:
-            image = tile_decoder(tile)
-            return drawn.tile(image) if drawn else image
+        ground = panorama_decoder(panorama, batch["ground"][row])
+        if drawn:
+            ground[:] = drawn.panorama(ground)
+        tiles = {"aerial": references[0]}
+        if "semi_positive" in batch:
+            offset_px = panoramas.offset_px[panorama]
+            semi_positive = semi_positives.draw(
+                offset_px, seed=seed, step=step, slot=slot, drop_uncovering=hybrid.drop_uncovering
+            )
+            offset = offset_px[0] / (geometry.TILE_PX / 2)
+            batch["offset"][row] = drawn.offset(offset) if drawn else offset
+            tiles["semi_positive"] = batch["semi_positive_tile"][row] = references[semi_positive.column]
+            batch["semi_positive_counts"][row] = semi_positive.counts
+            batch["iou_ratio"][row] = semi_positive.iou_ratio
+        for name, tile in tiles.items():
+            aerial = tile_decoder(int(tile), batch[name][row])
+            if drawn:
+                aerial[:] = drawn.tile(aerial)
 
-        ground = panorama_decoder(panorama)
-        loaded = {
-            "aerial": aerial(int(references[0])),
-            "ground": drawn.panorama(ground) if drawn else ground,
-            "example": np.int32(example),
-            "panorama": np.int32(panorama),
-            "city": np.int32(panoramas.city[panorama]),
-            "references": references.astype(np.int32),
-        }
-        if hybrid is None or step < hybrid.first_step:
-            return loaded
-        offset_px = panoramas.offset_px[panorama]
-        semi_positive = semi_positives.draw(
-            offset_px, seed=seed, step=step, slot=slot, drop_uncovering=hybrid.drop_uncovering
-        )
-        tile = int(references[semi_positive.column])
-        offset = offset_px[0] / (geometry.TILE_PX / 2)
-        return loaded | {
-            "offset": (drawn.offset(offset) if drawn else offset).astype(np.float32),
-            "semi_positive": aerial(tile),
-            "semi_positive_tile": np.int32(tile),
-            "semi_positive_counts": np.bool_(semi_positive.counts),
-            "iou_ratio": np.float32(semi_positive.iou_ratio),
-        }
+    def work() -> Iterator[tuple[dict[str, np.ndarray], list[Callable[[], None]]]]:
+        for step in itertools.count(first_step):
+            batch = empty(step)
+            yield batch, [functools.partial(load, batch, step, row) for row in range(size)]
 
-    positions = grain.MapDataset.range(first_step * size, sys.maxsize)
-    return _read_ahead(positions, load, size, threads)
+    return read_ahead(work(), threads)
 
 
 def image_batches(
@@ -142,7 +165,7 @@ def image_batches(
       images: of a data set.
       rows: which images.
       batch_size: images a batch.
-      threads: that read and decode.
+      threads: that read and decode; 0: one for each core of this process.
       names: of all images of the data set, for errors.
 
     Raises:
@@ -151,27 +174,12 @@ def image_batches(
     if len(rows) == 0:
         return
     decoder = _Decoder(images, names, int(rows[0]))
-    batches = _read_ahead(grain.MapDataset.range(len(rows)), lambda i: decoder(int(rows[i])), batch_size, threads)
-    try:
-        for batch in batches:
-            missing = batch_size - len(batch)
-            yield np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else batch, len(batch)
-    finally:
-        batches.close()
 
+    def work() -> Iterator[tuple[tuple[UInt8[np.ndarray, "batch height width 3"], int], list[Callable[[], object]]]]:
+        for start in range(0, len(rows), batch_size):
+            batch, chosen = decoder.empty(batch_size), rows[start : start + batch_size].tolist()
+            batch[len(chosen) :] = 0
+            work = [functools.partial(decoder, row, out) for row, out in zip(chosen, batch, strict=False)]
+            yield (batch, len(chosen)), work
 
-def _read_ahead(
-    positions: grain.MapDataset, load: Callable[[int], Any], batch_size: int, threads: int
-) -> Generator[Any, None, None]:
-    """Batches of `load` at each position, in order.
-
-    One example is one piece of work: Grain's share of it is some 20 microseconds, and the first batch is there as
-    soon as all threads together can have it.
-    """
-    buffer = max(_BATCHES_AHEAD * batch_size, threads)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=buffer)
-    iterator = iter(positions.map(load).to_iter_dataset(options).batch(batch_size, drop_remainder=False))
-    try:
-        yield from iterator
-    finally:
-        iterator.close()
+    yield from read_ahead(work(), threads)

@@ -35,12 +35,12 @@ def draw(
       slot: of the global batch.
       drop_uncovering: draw among the tiles that contain the panorama. Where none does, the drawn tile does not count.
     """
+    candidates, counts = [1, 2, 3], True
+    if drop_uncovering:
+        covers = np.abs(offset_px[1:]).max(axis=1) <= geometry.TILE_PX / 2
+        counts = bool(covers.any())
+        candidates = [column for column, covering in zip(candidates, covers, strict=True) if covering or not counts]
     choice = np.random.default_rng(fold(seed, "semi-positive", step, slot))
-    candidates = np.arange(1, 4)
-    covering = candidates[np.abs(offset_px[1:]).max(axis=1) <= geometry.TILE_PX / 2]
-    counts = not drop_uncovering or len(covering) > 0
-    if drop_uncovering and len(covering):
-        candidates = covering
-    column = int(choice.choice(candidates))
+    column = candidates[choice.integers(len(candidates))]
     positive, semi_positive = geometry.tile_iou(offset_px[[0, column]])
     return SemiPositive(column, counts, float(semi_positive / positive))

@@ -101,5 +101,4 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.log_every_steps = 40
     config.checkpoint_every_steps = 500
     config.checkpoints_to_keep = 2
-    config.input_threads = 2
     return config

@@ -104,7 +104,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.log_every_steps = 50
     config.checkpoint_every_steps = 1000
     config.checkpoints_to_keep = 3
-    config.input_threads = 16
 
     if "rendered" in chosen:
         rendered(config)

@@ -158,7 +158,7 @@ class Config:
     log_every_steps: int = 50
     checkpoint_every_steps: int = 1000
     checkpoints_to_keep: int = 3  # newest; the best by the task's selection metric is kept beside them
-    input_threads: int = 16  # decoding threads of each host
+    input_threads: int = 0  # that decode, of each process; 0: one for each core that it may use
     # Without a sign of life that are called a stall, when every thread's stack is printed; 0: never. The longest
     # silences of a healthy run, compiling and saving on a slow disk, take minutes; a false alarm costs a page of log.
     stall_seconds: float = 600.0
@@ -279,7 +279,7 @@ def _check_values(config: Config) -> None:
     require(config.log_every_steps >= 1, "log_every_steps", "must be positive")
     require(config.checkpoint_every_steps >= 1, "checkpoint_every_steps", "must be positive")
     require(config.checkpoints_to_keep >= 1, "checkpoints_to_keep", "must be positive")
-    require(config.input_threads >= 1, "input_threads", "must be positive")
+    require(config.input_threads >= 0, "input_threads", "a number of threads, or 0 for one a core")
     require(0 <= config.stall_seconds < math.inf, "stall_seconds", "seconds, or 0 for never")
     require(bool(config.data.train_cities), "data.train_cities", "name at least one city")
     for key in ("train_cities", "test_cities", "same_area_cities", "protocols"):

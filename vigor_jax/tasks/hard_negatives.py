@@ -18,10 +18,8 @@ from vigor_jax.tasks.task import Carry, Feedback
 
 # Steps from a batch's hardest tiles to the first batch drawn with them. Fixed, so that neither the speed of the
 # devices nor how far is read ahead changes a run; more than are read ahead, so that no batch waits for a step that is
-# still to come.
+# still to come: three batches are being read and two on their way to the devices, and the host is two steps ahead.
 LAG = 16
-# Batches on the devices, on their way there, and in the steps that the host is ahead.
-_AHEAD_OF_THREADS = 6
 _AXIS = "data"
 
 
@@ -66,13 +64,6 @@ class HardNegatives:
                 f"config.mining.capacity = {config.mining.capacity}: the pool would hold {self._capacity} tiles (of "
                 f"{int(self._covered.sum())} with training panoramas), fewer than the {tiles_a_batch} of one batch. "
                 "Enlarge it or make config.batch.size smaller."
-            )
-        rows = config.batch.size // jax.process_count()
-        most_threads = (LAG - _AHEAD_OF_THREADS) * rows
-        if config.input_threads > most_threads:
-            raise ConfigError(
-                f"config.input_threads = {config.input_threads}: with mining at most {most_threads}, as they would "
-                f"read further ahead than the {LAG} steps that hard negatives take to reach the batches."
             )
         self._table = MinedTable(len(references), config.mining.hardest, LAG, config.batch.size)
         self._feedback = FeedbackThread(self._table)

@@ -1,5 +1,7 @@
 import os
 import struct
+import sys
+import threading
 import time
 import zlib
 
@@ -33,6 +35,41 @@ def test_jpeg_round_trip_is_close_and_keeps_the_channel_order(picture):
     np.testing.assert_allclose(decoded.mean((0, 1)), picture.mean((0, 1)), atol=1.5)
     small, large = (len(image_codec.encode_jpeg(picture, quality=q)) for q in (50, 95))
     assert small < large
+
+
+@pytest.mark.parametrize("encode", [image_codec.encode_png, image_codec.encode_jpeg])
+def test_pixels_are_written_where_the_caller_says_if_they_fit(picture, encode):
+    data = encode(picture)
+    rows = np.full((3, *picture.shape), 7, np.uint8)
+    assert image_codec.decode(data, "image", out := rows[1]) is out
+    np.testing.assert_array_equal(rows[1], image_codec.decode(data, "image"))
+    for shape in ((96, 159, 3), (97, 160, 3), (95, 160, 3)):  # too small and too large
+        other = np.full(shape, 7, np.uint8)
+        np.testing.assert_array_equal(image_codec.decode(data, "image", other), rows[1])
+        assert (other == 7).all()
+    assert (rows[[0, 2]] == 7).all()
+
+
+def test_other_threads_run_while_a_jpeg_is_decoded():
+    data = image_codec.encode_jpeg(np.random.default_rng(0).integers(0, 256, (600, 900, 3), np.uint8))
+    ready, done = threading.Event(), []
+
+    def decode():
+        ready.set()
+        image_codec.decode(data, "image")
+        done.append(True)
+
+    interval = sys.getswitchinterval()
+    # Nobody is interrupted in Python code, so this thread goes on only where the other one lets go by itself.
+    sys.setswitchinterval(60)
+    try:
+        thread = threading.Thread(target=decode)
+        thread.start()
+        ready.wait()
+        assert not done
+    finally:
+        sys.setswitchinterval(interval)
+    thread.join()
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

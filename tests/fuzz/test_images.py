@@ -63,6 +63,12 @@ def outcome(data: bytes, path) -> np.ndarray | None:
     if image is not None:
         assert image.shape == (*size, 3)
         assert image.dtype == np.uint8
+    elsewhere = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+    into = attempt(lambda: image_codec.decode(data, str(path), elsewhere), path)
+    assert (into is None) == (image is None)
+    if image is not None:
+        assert (into is elsewhere) == (image.shape == elsewhere.shape)
+        np.testing.assert_array_equal(into, image)
     return image
 
 

@@ -3,6 +3,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,7 +11,9 @@ from vigor_jax.datasets.cross_view import CrossViewData
 from vigor_jax.datasets.image_codec import ImageError, decode, encode_png
 from vigor_jax.errors import UserError
 from vigor_jax.input import augmentation, semi_positives
+from vigor_jax.input import batches as batches_module
 from vigor_jax.input.batches import Hybrid, image_batches, train_batches
+from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.input.sampling import BatchPlan, host_rows
 
 SIZE = 8
@@ -128,7 +131,8 @@ def test_starting_at_a_step_goes_on_as_if_never_stopped(tiny_data, rows, plan):
 
 def test_the_number_of_threads_changes_nothing(tiny_data, rows, plan):
     one = take(5, start(tiny_data, rows, plan, threads=1))
-    assert_equal_batches(take(5, start(tiny_data, rows, plan, threads=40)), one)
+    for threads in (0, 40):
+        assert_equal_batches(take(5, start(tiny_data, rows, plan, threads=threads)), one)
 
 
 class _CountingImages:
@@ -147,18 +151,47 @@ class _CountingImages:
             self.reads += 1
         return self._images[row]
 
+    def settled(self) -> int:
+        """How many, once no more are."""
+        before = -1
+        while self.reads != before:
+            before = self.reads
+            time.sleep(0.1)
+        return before
 
-def test_reading_ahead_is_bounded(tiny_data, rows, plan):
+
+@pytest.mark.parametrize("threads", [3, 40])
+def test_reading_ahead_is_bounded(tiny_data, rows, plan, threads):
     ground = _CountingImages(tiny_data.ground)
-    batches = start(dataclasses.replace(tiny_data, ground=ground), rows, plan)
+    batches = start(dataclasses.replace(tiny_data, ground=ground), rows, plan, threads=threads)
     next(batches)
-    before = -1
-    while ground.reads != before:
-        before = ground.reads
-        time.sleep(0.1)
-    batches.close()
     # One for the expected size, one batch handed out, two ahead.
-    assert ground.reads == 1 + 3 * SIZE
+    assert ground.settled() == 1 + 3 * SIZE
+    batches.close()
+
+
+def test_the_host_holds_three_batches_and_the_devices_two(tiny_data, rows, plan):
+    ground = _CountingImages(tiny_data.ground)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+    with DeviceFeed(start(dataclasses.replace(tiny_data, ground=ground), rows, plan), mesh) as feed:
+        # Two on the device and two behind them; the third of the host is the one on its way, while there is one.
+        assert ground.settled() == 1 + 4 * SIZE
+        next(feed)
+        assert ground.settled() == 1 + 5 * SIZE
+
+
+def test_images_are_decoded_where_the_batch_lies(tiny_data, rows, plan, monkeypatch):
+    places = []
+
+    def decode_and_tell(data, name, out=None):
+        places.append(out)
+        return decode(data, name, out)
+
+    monkeypatch.setattr(batches_module, "decode", decode_and_tell)
+    hybrid = Hybrid(first_step=0, drop_uncovering=False)
+    (batch,) = take(1, start(tiny_data, rows, plan, hybrid=hybrid, threads=1))
+    for name in ("aerial", "ground", "semi_positive"):
+        assert sum(out is not None and np.shares_memory(out, batch[name]) for out in places) == SIZE
 
 
 def with_image(data: CrossViewData, kind: str, row: int, encoded: bytes) -> CrossViewData:

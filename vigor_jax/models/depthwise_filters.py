@@ -10,6 +10,6 @@ def is_depthwise_filter(path: Sequence[str]) -> bool:
 
     Args:
       path: names from the root of the parameters to the array, ("backbone", "block_1_depthwise", "kernel"). In every
-        backbone here, a depthwise convolution and no other layer is named "depthwise" or "..._depthwise".
+        backbone here, depthwise convolutions and no other layers have "depthwise" or "dwconv" as a word of their name.
     """
-    return len(path) > 1 and path[-1] == "kernel" and path[-2].rsplit("_", 1)[-1] == "depthwise"
+    return len(path) > 1 and path[-1] == "kernel" and not {"depthwise", "dwconv"}.isdisjoint(path[-2].split("_"))

@@ -1,0 +1,57 @@
+"""Commands around the models: `python -m vigor_jax.models cost --help`."""
+
+import argparse
+import re
+import sys
+
+from vigor_jax import console
+from vigor_jax.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, or 2 after a user's error."""
+    console.set_up()
+    parser = argparse.ArgumentParser(prog="python -m vigor_jax.models", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    cost = commands.add_parser(
+        "cost", help="parameters, multiply-adds and activation memory of a backbone, by layer and in total"
+    )
+    cost.add_argument("name", help="of the backbone, e.g. mobilenet_1.0")
+    cost.add_argument(
+        "--image", type=_sides, help="pixels: 224, or height x width, 320x640 (default: the size it was published for)"
+    )
+    cost.add_argument("--classes", type=int, help="count the classifier of this many classes (default: no classifier)")
+    cost.set_defaults(run=_cost)
+
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except UserError as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def _sides(text: str) -> tuple[int, int]:
+    sides = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
+    if not sides:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 224 or 320x640")
+    return int(sides[1]), int(sides[2] or sides[1])
+
+
+def _cost(options: argparse.Namespace) -> int:
+    from vigor_jax.models import registry
+    from vigor_jax.models.classifier import classifier
+    from vigor_jax.models.cost import cost
+    from vigor_jax.models.cost_table import cost_table
+
+    entry = registry.entry(options.name)
+    height, width = options.image or (entry.image_size, entry.image_size)
+    network = classifier(options.name, options.classes) if options.classes else entry.make()
+    print(f"{options.name}, one image of {height} x {width}, float32\n")
+    print(cost_table(cost(network, height, width)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

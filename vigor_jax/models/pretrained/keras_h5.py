@@ -1,7 +1,11 @@
-"""VGG-16 as keras.applications stores it: HDF5, with or without the fully connected top."""
+"""Keras' HDF5 files, and VGG-16 as keras.applications stores it in one, with or without the fully connected top."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from vigor_jax.models.pretrained.stored_layers import StoredLayers, WeightFileError, require_package
 
@@ -15,15 +19,52 @@ def read_h5(path: str) -> StoredLayers:
 
     Only what lies in the file itself is read: links to other files, and data kept in other files, are refused.
     """
+    with _layers_of(path) as layers:
+        return _read_layers(layers, path)
+
+
+def read_arrays(path: str, largest: int) -> dict[str, np.ndarray]:
+    """Every array of a file by "layer/array", whatever network it is of: "conv_dw_1/depthwise_kernel".
+
+    Args:
+      path: as for `read_h5`, and as careful.
+      largest: numbers that any array may have.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    with _layers_of(path) as layers:
+        for layer in layers:
+            for key, array in _datasets(_own(layers, layer, path), layer).items():
+                # Layers are repeated in the names inside, and ":0" says that it is the operation's first output.
+                name = f"{layer}/{key.rsplit('/', 1)[-1].removesuffix(':0')}"
+                if name in arrays:
+                    raise WeightFileError(f"{path}: {layer} has two arrays {name}, which no layer of Keras has.")
+                arrays[name] = _read_numbers(array, f"{layer}/{key}", path, largest, "any network")
+    return arrays
+
+
+@contextlib.contextmanager
+def _layers_of(path: str) -> Iterator[Any]:
+    """The group of layers in an open file; whatever is wrong with it is a WeightFileError."""
     h5py = require_package("h5py", path, "pip install 'vigor_jax[pretrained]'")
     try:
         with h5py.File(path, "r") as file:
-            layers = _own(file, "model_weights", path) if "model_weights" in file else file
-            return _read_layers(layers, path)
+            yield _own(file, "model_weights", path) if "model_weights" in file else file
     except WeightFileError:
         raise
     except Exception as error:  # h5py raises OSError, RuntimeError, KeyError, ValueError, ... for damaged files
         raise WeightFileError(f"{path} is not a readable HDF5 file: {error}") from error
+
+
+def _datasets(item: Any, name: str) -> dict[str, Any]:
+    """The arrays at or below an item by the path below it."""
+    import h5py
+
+    arrays: dict[str, Any] = {}
+    if isinstance(item, h5py.Dataset):
+        arrays[name] = item
+    else:  # visits what lies in the file alone
+        item.visititems(lambda key, inside: arrays.update({key: inside} if hasattr(inside, "shape") else {}))
+    return arrays
 
 
 def _own(group: Any, name: str, path: str) -> Any:
@@ -39,16 +80,9 @@ def _own(group: Any, name: str, path: str) -> Any:
 
 
 def _read_layers(root: Any, path: str) -> StoredLayers:
-    import h5py
-
     stored = StoredLayers()
     for name in root:
-        group = _own(root, name, path)
-        arrays: dict[str, Any] = {}
-        if isinstance(group, h5py.Dataset):
-            arrays[name] = group
-        else:  # visits what lies in the file alone
-            group.visititems(lambda key, item, into=arrays: into.update({key: item} if hasattr(item, "shape") else {}))
+        arrays = _datasets(_own(root, name, path), name)
         convolution = _CONVOLUTION.fullmatch(name)
         if name in _FULLY_CONNECTED:
             stored.ignored.extend(f"{name}/{key}" for key in arrays)
@@ -60,19 +94,19 @@ def _read_layers(root: Any, path: str) -> StoredLayers:
                 if part is None or (layer, part) in stored.arrays:
                     stored.unexpected.append(f"{name}/{key}")
                 else:
-                    stored.arrays[layer, part] = _read_numbers(array, f"{name}/{key}", path)
+                    stored.arrays[layer, part] = _read_numbers(array, f"{name}/{key}", path, _LARGEST, "a VGG-16")
         else:
             # Input, pools and flatten are groups without arrays; optimiser state of a saved model is beside the root.
             stored.unexpected.extend(f"{name}/{key}" for key in arrays)
     return stored
 
 
-def _read_numbers(array: Any, name: str, path: str) -> Any:
+def _read_numbers(array: Any, name: str, path: str, largest: int, network: str) -> Any:
     """The array, unless reading it would read other files, run out of memory or make objects."""
     if array.external or array.is_virtual:
         raise WeightFileError(
             f"{path}: the numbers of {name} are kept in other files. The file may be malicious; they were not read."
         )
-    if array.dtype.kind != "f" or array.size > _LARGEST:
-        raise WeightFileError(f"{path}: {name} is {array.dtype} {list(array.shape)}, which no layer of a VGG-16 is.")
+    if array.dtype.kind != "f" or array.size > largest:
+        raise WeightFileError(f"{path}: {name} is {array.dtype} {list(array.shape)}, which no layer of {network} is.")
     return array[()]

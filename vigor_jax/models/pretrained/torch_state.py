@@ -4,45 +4,24 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from vigor_jax.models.pretrained.stored_layers import StoredLayers, WeightFileError, require_package
+from vigor_jax.models.pretrained import weight_file
+from vigor_jax.models.pretrained.stored_layers import StoredLayers
 from vigor_jax.models.vgg import CONVOLUTIONS
 
 # torchvision's names, and those under which timm republishes the same weights.
 _FULLY_CONNECTED = ("classifier.", "pre_logits.", "head.")
-_SAFE_TORCH = (2, 6)
 
 
 def read_pth(path: str) -> StoredLayers:
     """Reads a .pth file; only tensors are unpickled, so that a file from elsewhere cannot run code."""
-    torch = require_package("torch", path, "pip install torch (a CPU build will do), or convert it to .safetensors")
-    if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
-        raise WeightFileError(
-            f"{path}: a file can make PyTorch {torch.__version__} run code, even where only weights are asked for "
-            "(CVE-2025-32434). Install 2.6 or newer, or convert the file to .safetensors."
-        )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, KeyError, ... for damaged files
-        raise WeightFileError(f"{path} is not a readable PyTorch state dict: {error}") from error
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
-    ):
-        raise WeightFileError(f"{path} does not hold a state dict of tensors, as torchvision publishes it.")
-    try:
-        return _sort(state, lambda name: state[name].float().numpy())
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse, quantised or without data
-        raise WeightFileError(f"{path} holds tensors that are no plain arrays: {error}") from error
+    state = weight_file.read_pth(path)
+    return _sort(state, state.__getitem__)
 
 
 def read_safetensors(path: str) -> StoredLayers:
     """Reads a .safetensors file of the same names; the fully connected layers stay on the disk."""
-    safetensors = require_package("safetensors", path, "pip install 'vigor_jax[pretrained]'")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            return _sort(file.keys(), file.get_tensor)
-    # TypeError, AttributeError: a number format that NumPy lacks.
-    except (safetensors.SafetensorError, TypeError, AttributeError, OSError) as error:
-        raise WeightFileError(f"{path} is not a readable safetensors file: {error}") from error
+    with weight_file.open_safetensors(path) as file:
+        return _sort(file.keys(), file.get_tensor)
 
 
 def _sort(names: Iterable[str], read: Callable[[str], np.ndarray]) -> StoredLayers:

@@ -65,6 +65,20 @@ def test_pool_keeps_the_last_row_and_column(shape):
     assert set(np.unique(gradient)) <= {0.0, 1.0}
 
 
+def test_rematerialised_stages_keep_little_for_the_backward_pass():
+    """Beside the weights; what XLA makes of it is the backend's affair."""
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+
+    def kept(remat: bool) -> int:
+        model = VGG(remat=remat)
+        variables = jax.eval_shape(model.init, jax.random.key(0), images)
+        _, back = jax.eval_shape(lambda variables, images: jax.vjp(model.apply, variables, images), variables, images)
+        weights = {leaf.shape for leaf in jax.tree.leaves(variables)}
+        return sum(leaf.size for leaf in jax.tree.leaves(back) if leaf.shape not in weights)
+
+    assert kept(True) < 0.1 * kept(False)
+
+
 def test_random_start_is_he_normal():
     init = jax.jit(lambda key: VGG().init(key, jnp.zeros((1, 32, 32, 3)))["params"]["conv3_1"])
     layer = init(jax.random.key(0))

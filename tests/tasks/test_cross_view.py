@@ -130,9 +130,19 @@ def hybrid(town_config):
     return task, state, batch, jax.device_get(plain(state.params))
 
 
-@pytest.mark.parametrize("devices", [1, 4])
-def test_a_hybrid_step_on_devices_is_the_step_on_one(hybrid, town, devices):
-    task, before, batch, ((loss, (losses, pairs)), gradient) = hybrid
+@pytest.mark.parametrize(
+    ("devices", "micro_batch_size", "remat"),
+    [
+        (1, 2, False),
+        (4, 0, True),
+        pytest.param(1, 0, False, marks=pytest.mark.long),
+        pytest.param(4, 0, False, marks=pytest.mark.long),
+        pytest.param(4, 1, True, marks=pytest.mark.long),
+    ],
+)
+def test_a_hybrid_step_on_devices_is_the_step_on_one(hybrid, town, town_config, devices, micro_batch_size, remat):
+    _, before, batch, ((loss, (losses, pairs)), gradient) = hybrid
+    task = tasks.create(town_config(**HYBRID, **{"micro_batch_size": micro_batch_size, "model.remat": remat}))
     mesh = meshes.data_mesh(jax.devices()[:devices])
     rows = NamedSharding(mesh, PartitionSpec("data"))
     state = states.create(task, OPTIMIZER, 0, mesh)
@@ -174,6 +184,33 @@ def test_a_hybrid_step_on_devices_is_the_step_on_one(hybrid, town, devices):
         expected = sorted(negatives.values(), reverse=True)[:6]
         assert not set(hardest[slot]) & set(references.tolist())
         np.testing.assert_allclose([negatives[int(tile)] for tile in hardest[slot]], expected, atol=1e-5)
+
+
+def adam_step(config, batch, devices):
+    """What a step hands back, on the host."""
+    task, adam, mesh = tasks.create(config), optax.adam(1e-5), meshes.data_mesh(jax.devices()[:devices])
+    state = states.create(task, adam, 0, mesh)
+    rows = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+    step = steps.make(task, adam, lambda step: 1.0, 0, mesh).lower(state, rows).compile(QUICK)
+    return jax.device_get(step(state, rows))
+
+
+@pytest.fixture(scope="module")
+def adam_step_at_once(hybrid, town_config):
+    """Without the quotient of similarities, whose gradient makes much of the last digit."""
+    changes, batch = HYBRID | {"loss.iou_form": "difference"}, hybrid[2]
+    return changes, batch, adam_step(town_config(**changes), batch, 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("devices", "micro_batch_size"), [(1, 2), (2, 1), (2, 4), (8, 1)])
+def test_an_update_in_micro_batches_is_that_at_once(adam_step_at_once, town_config, devices, micro_batch_size):
+    """Parameters, moments of the gradient, running means, pool, metrics and the hardest tiles."""
+    changes, batch, expected = adam_step_at_once
+    found = adam_step(town_config(**changes, micro_batch_size=micro_batch_size), batch, devices)
+    for (path, wanted), value in zip(jax.tree.leaves_with_path(expected), jax.tree.leaves(found), strict=True):
+        value = value[: len(wanted)] if wanted.ndim else value  # the pool's last rows are padding
+        assert np.max(np.abs(value - wanted)) <= 1e-5 * np.max(np.abs(wanted)), path
 
 
 def test_the_phases_of_a_run(town_config):
@@ -252,7 +289,9 @@ def test_the_fingerprint_is_that_of_data_split_and_batches(town_config):
         return json.dumps(tasks.create(town_config(**changes)).fingerprint, sort_keys=True)
 
     same = fingerprint()
-    for path, value in (("eval_batch_size", 7), ("optimizer.learning_rate", 0.1), ("input_threads", 1)):
+    harmless = {"eval_batch_size": 7, "optimizer.learning_rate": 0.1, "input_threads": 1}
+    harmless |= {"micro_batch_size": 4, "model.remat": True}
+    for path, value in harmless.items():
         assert fingerprint(**{path: value}) == same
     both = {"data.train_cities": ("Chicago", "Seattle"), "data.protocols": ("same_area",), "data.test_cities": ()}
     others = [

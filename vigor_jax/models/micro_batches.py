@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from vigor_jax.models.cross_view import CrossViewModel, Pairs
@@ -23,9 +24,9 @@ Variables = dict[str, Any]
 def training_pairs(
     model: CrossViewModel,
     variables: Variables,
-    aerial: UInt8[Array, "pairs aerial_height aerial_width 3"],
-    ground: UInt8[Array, "pairs ground_height ground_width 3"],
-    semi_positive: UInt8[Array, "pairs aerial_height aerial_width 3"] | None = None,
+    aerial: UInt8[Array | np.ndarray, "pairs aerial_height aerial_width 3"],
+    ground: UInt8[Array | np.ndarray, "pairs ground_height ground_width 3"],
+    semi_positive: UInt8[Array | np.ndarray, "pairs aerial_height aerial_width 3"] | None = None,
     *,
     dropout: jax.Array,
     micro_batch_size: int = 0,
@@ -75,7 +76,7 @@ def training_pairs(
 
 def in_micro_batches(
     describe: Callable[[Array, jax.Array], Float[Array, "some dim"]],
-    images: Sequence[UInt8[Array, "rows height width 3"]],
+    images: Sequence[UInt8[Array | np.ndarray, "rows height width 3"]],
     key: jax.Array,
     size: int,
 ) -> Float[Array, "all_rows dim"]:

@@ -167,6 +167,7 @@ def test_the_command_prints_a_table(capsys):
 def test_the_command_says_what_is_wrong(capsys):
     assert main(["cost", "mobilenet_0.3"]) == 2
     assert "no backbone 'mobilenet_0.3'. Did you mean mobilenet_0." in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["cost", "mobilenet_0.25", "--image", "0"])
-    assert "'0' is not a size such as 224 or 320x640" in capsys.readouterr().err
+    for flag, message in (("--image", "'0' is not a size such as 224 or 320x640"), ("--classes", "not a number of")):
+        with pytest.raises(SystemExit):
+            main(["cost", "mobilenet_0.25", flag, "0"])
+        assert message in capsys.readouterr().err

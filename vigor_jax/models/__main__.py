@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     cost.add_argument(
         "--image", type=_sides, help="pixels: 224, or height x width, 320x640 (default: the size it was published for)"
     )
-    cost.add_argument("--classes", type=int, help="count the classifier of this many classes (default: no classifier)")
+    cost.add_argument(
+        "--classes", type=_count, help="count the classifier of this many classes (default: no classifier)"
+    )
     cost.set_defaults(run=_cost)
 
     options = parser.parse_args(arguments)
@@ -37,6 +39,12 @@ def _sides(text: str) -> tuple[int, int]:
     if not sides:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 224 or 320x640")
     return int(sides[1]), int(sides[2] or sides[1])
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of classes")
+    return int(text)
 
 
 def _cost(options: argparse.Namespace) -> int:

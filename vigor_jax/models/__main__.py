@@ -21,9 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     cost.add_argument(
         "--image", type=_sides, help="pixels: 224, or height x width, 320x640 (default: the size it was published for)"
     )
-    cost.add_argument(
-        "--classes", type=_count, help="count the classifier of this many classes (default: no classifier)"
-    )
+    cost.add_argument("--classes", type=_count, help="count the classifier of this many classes too (default: none)")
     cost.set_defaults(run=_cost)
 
     options = parser.parse_args(arguments)

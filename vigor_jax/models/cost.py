@@ -61,7 +61,7 @@ def cost(module: nn.Module, height: int, width: int) -> Cost:
     Multiply-adds are those of convolutions and matrix products, attention's among them, with every position of a
     padded window counted, as papers count them. Activation memory is that of the outputs of convolutions, matrix
     products and all other layers with parameters (normalisations), each counted once, in the type that they are
-    computed in: nearly what the backward pass keeps, and more than what inference holds at a time.
+    computed in. It is a figure to compare networks by: what a device holds is the compiler's affair.
 
     Kinds are "convolution HxW", "depthwise HxW", "grouped HxW", "fully connected" (at every position, in a
     transformer), "other products" (of activations with each other, as in attention), "batch normalisation",

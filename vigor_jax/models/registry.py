@@ -9,7 +9,11 @@ from typing import Any
 import flax.linen as nn
 
 from vigor_jax.errors import UserError
+from vigor_jax.models import convnext, efficientnet
+from vigor_jax.models.convnext import ConvNeXt, ConvNeXtHead
+from vigor_jax.models.efficientnet import EfficientNet, EfficientNetHead
 from vigor_jax.models.mobilenet import MobileNet, MobileNetHead
+from vigor_jax.models.resnet import DEPTHS, ResNet, ResNetHead
 
 
 class UnknownBackboneError(UserError):
@@ -36,6 +40,21 @@ class BackboneEntry:
     dropout: float = 0.0
 
 
+def _efficientnet(scaling: efficientnet.Scaling) -> BackboneEntry:
+    return BackboneEntry(
+        partial(EfficientNet, width=scaling.width, depth=scaling.depth),
+        partial(EfficientNetHead, width=scaling.width),
+        scaling.image_size,
+        "torchvision",
+        scaling.dropout,
+    )
+
+
+def _convnext(size: convnext.Size) -> BackboneEntry:
+    make = partial(ConvNeXt, size.depths, size.channels, stochastic_depth=size.stochastic_depth)
+    return BackboneEntry(make, ConvNeXtHead, 224, "torchvision")
+
+
 BACKBONES: dict[str, BackboneEntry] = {
     "mobilenet_1.0": BackboneEntry(partial(MobileNet, width=1.0), MobileNetHead, 224, "tf", 0.001),
     "mobilenet_0.75": BackboneEntry(partial(MobileNet, width=0.75), MobileNetHead, 224, "tf", 0.001),
@@ -43,6 +62,9 @@ BACKBONES: dict[str, BackboneEntry] = {
     "mobilenet_0.25": BackboneEntry(partial(MobileNet, width=0.25), MobileNetHead, 224, "tf", 0.001),
     "mobilenet_convolutional": BackboneEntry(partial(MobileNet, separable=False), MobileNetHead, 224, "tf", 0.001),
     "mobilenet_shallow": BackboneEntry(partial(MobileNet, shallow=True), MobileNetHead, 224, "tf", 0.001),
+    **{name: BackboneEntry(partial(ResNet, depths), ResNetHead, 224, "torchvision") for name, depths in DEPTHS.items()},
+    **{name: _efficientnet(scaling) for name, scaling in efficientnet.SCALINGS.items()},
+    **{name: _convnext(size) for name, size in convnext.SIZES.items()},
 }
 
 

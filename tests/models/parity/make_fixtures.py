@@ -12,6 +12,9 @@ from tests.models.parity.fixture import Fixture, save
 
 FAMILIES = (
     "mobilenet",
+    "resnet",
+    "efficientnet",
+    "convnext",
 )  # fmt: skip
 
 

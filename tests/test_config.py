@@ -18,8 +18,11 @@ _VALID = {
 }
 
 
-def _with(path: str, value: object) -> dict:
-    tree = copy.deepcopy(_VALID)
+_IMAGES = {"name": "test", "task": "classification", "epochs": 1, "images": {"name": "grocery"}, "batch": {"size": 1}}
+
+
+def _with(path: str, value: object, valid: dict = _VALID) -> dict:
+    tree = copy.deepcopy(valid)
     node = tree
     *groups, key = path.split(".")
     for group in groups:
@@ -92,6 +95,40 @@ def test_an_impossible_value_names_its_key(path, value, parts):
         config_schema.parse(_with(path, value))
     for part in parts:
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "parts"),
+    [
+        ("images.sides", 3, ["config.images.sides is not a config key", "stored_side"]),
+        ("images.stored_side", 4, ["config.images.stored_side = 4", "0 for images as they are"]),
+        ("images.classes", "all", ["config.images.classes", "'fine'", "'coarse'"]),
+        ("images.validation_fraction", 0.5, ["config.images.validation_fraction", "below 0.5"]),
+        ("images.crop", 0, ["config.images.crop = 0"]),
+        ("images.crop", 257, ["config.images.scales = (256, 256)", "config.images.crop = 257"]),
+        ("images.scales", (512, 256), ["config.images.scales", "(least, most)"]),
+        ("images.scales", 256, ["config.images.scales", "2 values"]),
+        ("images.colour_shift", -0.1, ["config.images.colour_shift"]),
+        ("batch.size", 0, ["config.batch.size"]),
+        ("images", None, ["config.images is missing", "'classification'"]),
+        ("data", _VALID["data"], ["config.data is not read by config.task = 'classification'", "config.images"]),
+        ("task", "cross_view", ["config.data is missing", "'cross_view'"]),
+    ],
+)
+def test_an_impossible_value_of_labelled_images_names_its_key(path, value, parts):
+    with pytest.raises(ConfigError) as error:
+        config_schema.parse(_with(path, value, _IMAGES))
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_each_task_has_its_groups():
+    images, cross_view = config_schema.parse(_IMAGES), config_schema.parse(_VALID)
+    assert (images.data, images.model, images.images.scales) == (None, None, (256, 256))
+    assert cross_view.images is None
+    assert config_schema.parse(config_schema.to_dict(images)) == images
+    with pytest.raises(ConfigError, match=r"config\.images is not read by config\.task = 'cross_view'"):
+        config_schema.parse(_with("images.name", "grocery"))
 
 
 @pytest.mark.parametrize("key", ["name", "task", "epochs", "data", "model", "batch"])

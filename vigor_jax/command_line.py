@@ -106,10 +106,10 @@ def parse(argv: Sequence[str]) -> tuple[Config, Path]:
         raise SystemExit(0)
     if not any(re.match(r"--?config(=|$)", argument) for argument in argv[1:]):
         raise UsageError(f"--config is missing.\n\n{USAGE}")
-    for argument in argv[1:]:
-        override = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
-        if override:
-            configs.check_key(override[1])
+    found = (re.match(r"--?(?:no)?config\.([\w.]+)", argument) for argument in argv[1:])
+    overrides = [match[1] for match in found if match]
+    for key in overrides:
+        configs.check_key(key)
     config_flag = config_flags.DEFINE_config_file("config", None, "config file", lock_config=True)
     flags.FLAGS["config"].parser = _CompletingParser(flags.FLAGS["config"].parser)
     workdir = flags.DEFINE_string("workdir", None, "where the run lies; runs/<config.name> if not given")
@@ -119,6 +119,14 @@ def parse(argv: Sequence[str]) -> tuple[Config, Path]:
         raise UsageError(str(error)) from error
     except flags.Error as error:
         raise UsageError(f"{error}\n\n{USAGE}") from error
+    except (KeyError, AttributeError) as error:
+        # Every key is one of the schema, so it is the group that this config does not have.
+        absent = [key for key in overrides if f"'{key.split('.')[0]}'" in str(error)]
+        if not absent:
+            raise
+        raise UsageError(
+            f"--config.{absent[0]}: this config has no group {absent[0].split('.')[0]!r}; its task does not read it."
+        ) from error
     if left[1:]:
         raise UsageError(f"{left[1]!r} is not a flag.\n\n{USAGE}")
     config = configs.parse(config_flag.value)
@@ -149,11 +157,12 @@ class _CompletingParser(flags.ArgumentParser):
 
 def _complete(config: ml_collections.ConfigDict, schema: type) -> None:
     for field in dataclasses.fields(schema):
-        if dataclasses.is_dataclass(field.type):
+        group_schema = configs.group_of(field.type)
+        if group_schema is not None:
             group: Any = config.get(field.name)
-            if group is None and field.default is not dataclasses.MISSING:
+            if group is None and dataclasses.is_dataclass(field.default):
                 config[field.name] = ml_collections.ConfigDict(dataclasses.asdict(field.default))
             elif isinstance(group, ml_collections.ConfigDict):
-                _complete(group, field.type)
+                _complete(group, group_schema)
         elif field.name not in config and field.default is not dataclasses.MISSING:
             config[field.name] = field.default

@@ -8,8 +8,9 @@ import dataclasses
 import difflib
 import math
 import sys
+import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 import dacite
@@ -27,7 +28,7 @@ class ConfigError(UserError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which images, which cities, which protocol."""
+    """Of cross-view tasks: which images, which cities, which protocol."""
 
     name: str  # a data set of vigor_jax.datasets.REGISTRY
     root: str = ""  # raw data as downloaded (VIGOR); unused by rendered data
@@ -55,6 +56,25 @@ class RenderedCityConfig:
     seed: int = 0
     train_tiles_per_side: int = 18
     test_tiles_per_side: int = 14
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageDataConfig:
+    """Of classification: which labelled images, and what training makes of them."""
+
+    name: str  # a data set of vigor_jax.datasets.LABELLED_IMAGES
+    root: str = ""  # raw data: the folder, of grocery the .zip; unused once prepared
+    data_dir: str = "data"  # prepared ArrayRecords are written to and read from here
+    stored_side: int = 256  # pixels of the shorter side of prepared images, which keep their shape; 0: as they are
+    classes: Literal["fine", "coarse"] = "fine"  # of data sets whose classes are grouped
+    # Share of the training images held out, by their names, to select the best checkpoint; not read where the data set
+    # has images for that beside those that test. 0: those that would test select, and none test.
+    validation_fraction: float = 0.1
+    crop: int = 224  # pixels, side of what the network sees in training
+    # S, to which the shorter side is scaled before cropping: drawn from this range, ends included.
+    scales: tuple[int, int] = (256, 256)
+    mirror: bool = True  # half of the training images from left to right
+    colour_shift: float = 0.0  # std along each principal axis of the training pixels' colours; 0.1 as published
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,9 +160,11 @@ class Config:
     task: str  # a task of vigor_jax.tasks.REGISTRY
     seed: int = 0
     epochs: int
-    data: DataConfig
+    # Groups without which some tasks cannot be; `_GROUPS_OF_TASKS` says which.
+    data: DataConfig | None = None
+    images: ImageDataConfig | None = None
+    model: ModelConfig | None = None
     rendered_city: RenderedCityConfig = RenderedCityConfig()
-    model: ModelConfig
     loss: LossConfig = LossConfig()
     mining: MiningConfig = MiningConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -164,6 +186,12 @@ class Config:
     stall_seconds: float = 600.0
 
 
+# What each task cannot do without, of the groups that are None elsewhere. A task not named here reads what cross-view
+# does; whether there is such a task, `vigor_jax.tasks` says.
+_GROUPS_OF_TASKS = {"classification": ("images",)}
+_GROUPS_OF_CROSS_VIEW = ("data", "model")
+
+
 def parse(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Config:
     """Checks a config and freezes it.
 
@@ -172,6 +200,7 @@ def parse(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Config:
     """
     tree = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
     _check_keys(Config, tree, prefix="config")
+    _check_groups(tree)
     try:
         parsed = dacite.from_dict(Config, tree, dacite.Config(strict=True, cast=[tuple], type_hooks={float: float}))
     except dacite.DaciteError as error:
@@ -192,7 +221,13 @@ def check_key(path: str) -> None:
         fields = typing.get_type_hints(schema) if dataclasses.is_dataclass(schema) else {}
         if part not in fields:
             raise _unknown(part, fields, prefix)
-        schema, prefix = fields[part], f"{prefix}.{part}"
+        schema, prefix = group_of(fields[part]) or fields[part], f"{prefix}.{part}"
+
+
+def group_of(hint: Any) -> type | None:
+    """The dataclass that a key's type says its group is, optional or not; None of keys that are values."""
+    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next((member for member in members if dataclasses.is_dataclass(member)), None)
 
 
 def _unknown(key: str, allowed: Collection[str], prefix: str) -> ConfigError:
@@ -208,16 +243,34 @@ def _check_keys(cls: type, tree: Mapping[str, Any], prefix: str) -> None:
     for key, value in tree.items():
         if key not in fields:
             raise _unknown(str(key), fields, prefix)
-        if dataclasses.is_dataclass(hints[key]):
+        group = group_of(hints[key])
+        if group is not None:
+            if value is None and group is not hints[key]:
+                continue  # optional
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{prefix}.{key} = {_shown(value)}: expected a group of keys.")
-            _check_keys(hints[key], value, f"{prefix}.{key}")
+            _check_keys(group, value, f"{prefix}.{key}")
         else:
             _check_type(hints[key], value, f"{prefix}.{key}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in tree:
             raise ConfigError(f"{prefix}.{name} is missing.")
+
+
+def _check_groups(tree: Mapping[str, Any]) -> None:
+    """Requires the groups that the task reads, and refuses those that only others read."""
+    needed = _GROUPS_OF_TASKS.get(tree["task"], _GROUPS_OF_CROSS_VIEW)
+    for name, hint in typing.get_type_hints(Config).items():
+        if group_of(hint) in (None, hint):
+            continue
+        if name in needed and tree.get(name) is None:
+            raise ConfigError(f"config.{name} is missing: config.task = {_shown(tree['task'])} reads it.")
+        if name not in needed and tree.get(name) is not None:
+            raise ConfigError(
+                f"config.{name} is not read by config.task = {_shown(tree['task'])}, which reads "
+                f"{' and '.join(f'config.{group}' for group in needed)}. Leave it out."
+            )
 
 
 def _check_type(hint: Any, value: Any, key: str) -> None:
@@ -272,7 +325,7 @@ def _check_values(config: Config) -> None:
         side = getattr(config.rendered_city, key)
         require(side >= 3, f"rendered_city.{key}", "at least 3: a positive tile needs neighbours all around")
     require(config.epochs >= 1, "epochs", "train for at least one epoch")
-    require(config.batch.size >= 2, "batch.size", "a triplet needs a negative, so at least 2")
+    require(config.batch.size >= 1, "batch.size", "must be positive")
     require(config.micro_batch_size >= 0, "micro_batch_size", "pairs at a time, or 0 for all at once")
     require(config.eval_batch_size >= 1, "eval_batch_size", "must be positive")
     require(config.evaluate_every_epochs >= 1, "evaluate_every_epochs", "must be positive")
@@ -281,6 +334,26 @@ def _check_values(config: Config) -> None:
     require(config.checkpoints_to_keep >= 1, "checkpoints_to_keep", "must be positive")
     require(config.input_threads >= 0, "input_threads", "a number of threads, or 0 for one a core")
     require(0 <= config.stall_seconds < math.inf, "stall_seconds", "seconds, or 0 for never")
+    require(config.loss.alpha > 0, "loss.alpha", "must be positive")
+    require(config.loss.iou_weight >= 0, "loss.iou_weight", "must not be negative")
+    require(config.loss.offset_weight >= 0, "loss.offset_weight", "must not be negative")
+    require(config.loss.hybrid_from_epoch >= 1, "loss.hybrid_from_epoch", "epochs are counted from 1")
+    require(config.mining.capacity >= 1, "mining.capacity", "must be positive")
+    require(config.mining.hardest >= 1, "mining.hardest", "must be positive")
+    require(config.mining.from_epoch >= 2, "mining.from_epoch", "at least 2: the first epoch fills the pool")
+    require(config.optimizer.learning_rate > 0, "optimizer.learning_rate", "must be positive")
+    require(config.optimizer.decay_steps > 0, "optimizer.decay_steps", "must be positive")
+    require(config.optimizer.decay_rate > 0, "optimizer.decay_rate", "must be positive; 1 for no decay")
+    require(config.optimizer.warmup_steps >= 0, "optimizer.warmup_steps", "must not be negative")
+    if config.data is not None and config.model is not None:
+        _check_cross_view(config, require)
+    if config.images is not None:
+        _check_images(config.images, require)
+
+
+def _check_cross_view(config: Config, require: Callable[[bool, str, str], None]) -> None:
+    """Refuses values of the groups of cross-view tasks that cannot work."""
+    require(config.batch.size >= 2, "batch.size", "a triplet needs a negative, so at least 2")
     require(bool(config.data.train_cities), "data.train_cities", "name at least one city")
     for key in ("train_cities", "test_cities", "same_area_cities", "protocols"):
         values = getattr(config.data, key)
@@ -348,23 +421,28 @@ def _check_values(config: Config) -> None:
         "model.channels_per_head",
         'only config.model.aggregation="safa" has heads; the other one\'s size is config.model.descriptor_dim',
     )
-    require(config.loss.alpha > 0, "loss.alpha", "must be positive")
-    require(config.loss.iou_weight >= 0, "loss.iou_weight", "must not be negative")
-    require(config.loss.offset_weight >= 0, "loss.offset_weight", "must not be negative")
     require(
         (config.loss.offset_weight > 0) == (config.model.offset_head != "none"),
         "loss.offset_weight",
         f"config.model.offset_head is {config.model.offset_head!r}, and a head needs a weight to be trained with and a "
         "weight a head",
     )
-    require(config.loss.hybrid_from_epoch >= 1, "loss.hybrid_from_epoch", "epochs are counted from 1")
-    require(config.mining.capacity >= 1, "mining.capacity", "must be positive")
-    require(config.mining.hardest >= 1, "mining.hardest", "must be positive")
-    require(config.mining.from_epoch >= 2, "mining.from_epoch", "at least 2: the first epoch fills the pool")
-    require(config.optimizer.learning_rate > 0, "optimizer.learning_rate", "must be positive")
-    require(config.optimizer.decay_steps > 0, "optimizer.decay_steps", "must be positive")
-    require(config.optimizer.decay_rate > 0, "optimizer.decay_rate", "must be positive; 1 for no decay")
-    require(config.optimizer.warmup_steps >= 0, "optimizer.warmup_steps", "must not be negative")
+
+
+def _check_images(images: ImageDataConfig, require: Callable[[bool, str, str], None]) -> None:
+    """Refuses values of the group of labelled images that cannot work."""
+    side = images.stored_side
+    require(side == 0 or 8 <= side <= 8192, "images.stored_side", "8 to 8192 pixels, or 0 for images as they are")
+    require(0 <= images.validation_fraction < 0.5, "images.validation_fraction", "a share of at least 0 and below 0.5")
+    require(1 <= images.crop <= 8192, "images.crop", "1 to 8192 pixels")
+    least, most = images.scales
+    require(
+        images.crop <= least <= most <= 8192,
+        "images.scales",
+        f"(least, most) of at least config.images.crop = {images.crop} pixels, as the crop is taken from the scaled "
+        "image, and at most 8192",
+    )
+    require(images.colour_shift >= 0, "images.colour_shift", "a standard deviation, or 0 for none")
 
 
 def to_dict(config: Config) -> dict[str, Any]:

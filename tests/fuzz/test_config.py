@@ -1,7 +1,6 @@
 """Any value for any key gives a ConfigError that names the key, or a Config that holds the value."""
 
 import copy
-import dataclasses
 import json
 import typing
 
@@ -20,13 +19,15 @@ VALID = {
     "model": {"aggregation": "safa"},
     "batch": {"size": 4},
 }
+IMAGES = {"name": "test", "task": "classification", "epochs": 1, "images": {"name": "grocery"}, "batch": {"size": 4}}
 
 
 def keys(schema: type, prefix: str = "") -> list[str]:
     """The dotted keys of all values."""
     found = []
     for name, hint in typing.get_type_hints(schema).items():
-        found += keys(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else [f"{prefix}{name}"]
+        group = configs.group_of(hint)
+        found += [f"{prefix}{name}"] if group is None else keys(group, f"{prefix}{name}.")
     return found
 
 
@@ -47,7 +48,21 @@ lists = st.recursive(
 )
 values = lists | st.dictionaries(st.text(max_size=5), scalars, max_size=2)
 names = st.text(max_size=8) | st.sampled_from(sorted(VALID))
+groups = st.sampled_from(["data", "images", "model"])  # that not every task reads
+keys_of_cross_view = st.sampled_from([key for key in keys(Config) if not key.startswith("images.")])
+keys_of_images = st.sampled_from([key for key in keys(Config) if not key.startswith(("data.", "model."))])
 trees = st.recursive(scalars, lambda inner: st.dictionaries(names, inner, max_size=3), max_leaves=8)
+
+
+@given(st.dictionaries(groups, values, min_size=1), st.sampled_from([VALID, IMAGES]))
+def test_any_value_in_the_place_of_a_group(changes, valid):
+    parsed, error = error_of(copy.deepcopy(valid) | changes)
+    assert (parsed is None) == bool(error)
+    if parsed is not None:  # an absent group may be said to be so
+        assert set(changes.values()) == {None}
+        assert parsed == configs.parse(valid)
+    else:
+        assert error.startswith("config.")
 
 
 def put(tree: dict, path: str, value: object) -> None:
@@ -65,9 +80,13 @@ def error_of(tree: dict) -> tuple[Config | None, str]:
         return None, str(error)
 
 
-@given(st.dictionaries(st.sampled_from(keys(Config)), values, min_size=1, max_size=4))
-def test_any_value_of_any_key(changes):
-    tree = copy.deepcopy(VALID)
+@given(
+    st.tuples(st.just(VALID), st.dictionaries(keys_of_cross_view, values, min_size=1, max_size=4))
+    | st.tuples(st.just(IMAGES), st.dictionaries(keys_of_images, values, min_size=1, max_size=4))
+)
+def test_any_value_of_any_key(drawn):
+    valid, changes = drawn
+    tree = copy.deepcopy(valid)
     for path, value in changes.items():
         put(tree, path, value)
     parsed, error = error_of(tree)
@@ -106,5 +125,6 @@ def test_any_dotted_key(path):
 
 
 def test_the_keys_are_those_of_a_config_dict():
-    assert set(keys(Config)) >= {"epochs", "data.root", "batch.size"}
-    assert configs.parse(ml_collections.ConfigDict(VALID)) == configs.parse(VALID)
+    assert set(keys(Config)) >= {"epochs", "data.root", "images.root", "batch.size"}
+    for valid in (VALID, IMAGES):
+        assert configs.parse(ml_collections.ConfigDict(valid)) == configs.parse(valid)

@@ -1,14 +1,13 @@
 """Swin by its published sizes, and where no other implementation goes; parity is in pretrained/test_swin.py."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vigor_jax.models.classifier import Classifier
-from vigor_jax.models.swin import SIZES, Swin, SwinBody, SwinHead
+from vigor_jax.models.classifier import classifier
+from vigor_jax.models.pretrained.conversion import variable_shapes
+from vigor_jax.models.swin import SwinBody
 
 
 @pytest.mark.parametrize(
@@ -22,9 +21,7 @@ from vigor_jax.models.swin import SIZES, Swin, SwinBody, SwinHead
 )
 def test_parameters_of_a_classifier_of_1000(name, count):
     """The counts of transformers' SwinForImageClassification."""
-    swin = Swin(**dataclasses.asdict(SIZES[name]))
-    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    shapes = jax.eval_shape(Classifier(swin, SwinHead(), 1000).init, jax.random.key(0), images)
+    shapes = variable_shapes(classifier(name, 1000), (1, 32, 32, 3))
     assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == count
 
 

@@ -1,14 +1,11 @@
 """ViT by its published sizes; parity is in pretrained/test_vit.py."""
 
-import dataclasses
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vigor_jax.models.classifier import Classifier
-from vigor_jax.models.vit import SIZES, ViT, ViTHead
+from vigor_jax.models.classifier import classifier
+from vigor_jax.models.pretrained.conversion import variable_shapes
 
 
 @pytest.mark.parametrize(
@@ -23,8 +20,5 @@ from vigor_jax.models.vit import SIZES, ViT, ViTHead
 )
 def test_parameters_of_a_classifier_of_1000(name, count):
     """The counts of transformers' classes; DINOv2's without the mask token, which is of its pre-training."""
-    size = SIZES[name]
-    model = Classifier(ViT(**dataclasses.asdict(size)), ViTHead(patch_mean=size.layer_scale), 1000)
-    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    shapes = variable_shapes(classifier(name, 1000), (1, 32, 32, 3))
     assert sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == count

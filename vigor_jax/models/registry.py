@@ -9,11 +9,13 @@ from typing import Any
 import flax.linen as nn
 
 from vigor_jax.errors import UserError
-from vigor_jax.models import convnext, efficientnet
+from vigor_jax.models import convnext, efficientnet, swin, vit
 from vigor_jax.models.convnext import ConvNeXt, ConvNeXtHead
 from vigor_jax.models.efficientnet import EfficientNet, EfficientNetHead
 from vigor_jax.models.mobilenet import MobileNet, MobileNetHead
 from vigor_jax.models.resnet import DEPTHS, ResNet, ResNetHead
+from vigor_jax.models.swin import Swin, SwinHead
+from vigor_jax.models.vit import ViT, ViTHead
 
 
 class UnknownBackboneError(UserError):
@@ -55,6 +57,18 @@ def _convnext(size: convnext.Size) -> BackboneEntry:
     return BackboneEntry(make, ConvNeXtHead, 224, "torchvision")
 
 
+def _swin(size: swin.Size) -> BackboneEntry:
+    # At the larger size the same number of windows makes up the map.
+    return BackboneEntry(partial(Swin, **dataclasses.asdict(size)), SwinHead, size.window * 32, "torchvision")
+
+
+def _vit(size: vit.Size) -> BackboneEntry:
+    # Layer scale tells DINOv2's from the plain ViT, whose weights have other statistics and another head.
+    head = partial(ViTHead, patch_mean=size.layer_scale)
+    make = partial(ViT, **dataclasses.asdict(size))
+    return BackboneEntry(make, head, 224, "torchvision" if size.layer_scale else "tf")
+
+
 BACKBONES: dict[str, BackboneEntry] = {
     "mobilenet_1.0": BackboneEntry(partial(MobileNet, width=1.0), MobileNetHead, 224, "tf", 0.001),
     "mobilenet_0.75": BackboneEntry(partial(MobileNet, width=0.75), MobileNetHead, 224, "tf", 0.001),
@@ -65,6 +79,8 @@ BACKBONES: dict[str, BackboneEntry] = {
     **{name: BackboneEntry(partial(ResNet, depths), ResNetHead, 224, "torchvision") for name, depths in DEPTHS.items()},
     **{name: _efficientnet(scaling) for name, scaling in efficientnet.SCALINGS.items()},
     **{name: _convnext(size) for name, size in convnext.SIZES.items()},
+    **{name: _swin(size) for name, size in swin.SIZES.items()},
+    **{name: _vit(size) for name, size in vit.SIZES.items()},
 }
 
 

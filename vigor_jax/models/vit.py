@@ -26,7 +26,7 @@ class Size:
     gated: bool = False
 
 
-# DINOv2's weights were trained last at 518 px, 37 patches a side; section 5 and table 17 of its paper.
+# DINOv2's weights were trained last at 518 px, which are 37 patches a side (section 4 of its paper).
 SIZES = {
     "vit_small_14": Size(14, 384, 12, 6, 37),
     "vit_base_14": Size(14, 768, 12, 12, 37),

@@ -15,6 +15,8 @@ FAMILIES = (
     "resnet",
     "efficientnet",
     "convnext",
+    "swin",
+    "vit",
 )  # fmt: skip
 
 

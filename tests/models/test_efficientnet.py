@@ -73,7 +73,5 @@ def test_later_blocks_are_left_out_more_often():
 
     with nn.intercept_methods(watch):
         variable_shapes(network, (1, 32, 32, 3))
-        rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-        images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
-        jax.eval_shape(lambda images: network.init(rngs, images, train=True), images)
-    assert drops == [(pytest.approx(0.4 * 6 / 8), (1, 2, 3), done) for done in (True, False)]
+    # One draw for each example, and none in evaluation.
+    assert drops == [(pytest.approx(0.4 * 6 / 8), (1, 2, 3), True)]

@@ -6,7 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from vigor_jax.datasets.city_table import CityTable, TableError
+from vigor_jax.datasets.city_table import CityTable
+from vigor_jax.datasets.stored_table import TableError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vigor_jax.datasets import cross_view_builder, image_codec, prepared_files
+from vigor_jax.datasets import cross_view_builder, image_codec, prepared_builder, prepared_files
 from vigor_jax.datasets.city_table import CityTable
 from vigor_jax.datasets.cross_view_builder import CityConfig, CrossViewBuilder
 from vigor_jax.errors import UserError
@@ -90,7 +90,7 @@ def test_rows_come_back_in_order_from_one_shard(tmp_path):
 
 
 def test_rows_come_back_in_order_from_several_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr(cross_view_builder, "_IMAGES_PER_SHARD", 100)
+    monkeypatch.setattr(prepared_builder, "IMAGES_PER_SHARD", 100)
     builder = build(tmp_path, tiles=20, panoramas=743)
     builder.prepare()
     files = sorted(path.name for path in builder.data_path.glob("*ground*"))

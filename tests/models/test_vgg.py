@@ -79,6 +79,15 @@ def test_rematerialised_stages_keep_little_for_the_backward_pass():
     assert kept(True) < 0.1 * kept(False)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_equal_winners_share_the_gradient_of_their_window(dtype):
+    """Frequent in bfloat16: given whole to each of them, the gradient of a window would grow."""
+    features = jnp.asarray([[1, 1, 1, 1], [3, 3, 0, 0], [0, 2, 2, 0]], dtype).reshape(3, 2, 2, 1)
+    gradient = jax.grad(lambda x: (max_pool_2x2(x).astype(jnp.float32) * jnp.arange(1, 4)[:, None, None, None]).sum())
+    shares = [[0.25, 0.25, 0.25, 0.25], [1, 1, 0, 0], [0, 1.5, 1.5, 0]]
+    np.testing.assert_array_equal(gradient(features).astype(jnp.float32).reshape(3, 4), shares)
+
+
 def test_random_start_is_he_normal():
     init = jax.jit(lambda key: VGG().init(key, jnp.zeros((1, 32, 32, 3)))["params"]["conv3_1"])
     layer = init(jax.random.key(0))

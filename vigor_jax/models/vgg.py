@@ -33,14 +33,17 @@ def max_pool_2x2(
     of the image is dropped: [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), C].
 
     Where several values of a window are equal and largest the gradient is shared among them, where
-    `flax.linen.max_pool` gives it to the first. Both are subgradients; this one needs no scatter, which is the
-    slower backward on CPU and on some accelerators.
+    `flax.linen.max_pool` gives it to the first. Both are subgradients; this one needs no scatter. It is two maxima of
+    two rather than one reduction over the window, whose gradient first counts the equal ones: elementwise forward and
+    backward, it fuses with what is around it and keeps less (`benchmarks/step_candidates.py` measures all three).
     """
     batch, height, width, channels = features.shape
     if height % 2 or width % 2:
         features = jnp.pad(features, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), constant_values=-jnp.inf)
     rows, columns = (height + 1) // 2, (width + 1) // 2
-    return features.reshape(batch, rows, 2, columns, 2, channels).max(axis=(2, 4))
+    windows = features.reshape(batch, rows, 2, columns, 2, channels)
+    pairs = jnp.maximum(windows[:, :, 0], windows[:, :, 1])
+    return jnp.maximum(pairs[:, :, :, 0], pairs[:, :, :, 1])
 
 
 class VGG(nn.Module):

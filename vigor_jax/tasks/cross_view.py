@@ -100,7 +100,7 @@ class CrossView(WithoutCarry):
     def init(self, key: jax.Array) -> Variables:
         """Fresh variables; both towers start from the pretrained weights if the config names any."""
         sizes = (self._config.data.aerial_size, self._config.data.ground_size)
-        images = [jnp.zeros((1, *size, 3), jnp.uint8) for size in sizes]
+        images = [np.zeros((1, *size, 3), np.uint8) for size in sizes]
         init = functools.partial(self._model.init, train=False)
         if not isinstance(key, jax.core.Tracer):  # otherwise its shapes alone are asked for
             # It runs once: on CPUs LLVM's optimisation of every layer's random draws costs more than it saves.
@@ -113,11 +113,10 @@ class CrossView(WithoutCarry):
         """The empty mining pool, if negatives are mined."""
         if self._mining is None:
             return super().init_carry(devices)
-        shape = (1, *self._config.data.aerial_size, 3)
-        image = jnp.zeros(shape, jnp.uint8)
-        embedding = jax.eval_shape(
-            lambda key: self._model.apply(self.init(key), image, method="encode_aerial"), jax.random.key(0)
-        )
+        image = np.zeros((1, *self._config.data.aerial_size, 3), np.uint8)
+        # Of one tower alone: tracing both would take as long as tracing the first state.
+        encode = functools.partial(self._model.init_with_output, method="encode_aerial")
+        embedding, _ = jax.eval_shape(encode, jax.random.key(0), image)
         return self._mining.init_carry(embedding.shape[1], devices)
 
     def batches(self, first_step: int) -> Iterator[Batch]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jax.experimental import multihost_utils
@@ -96,6 +97,12 @@ def step_key(seed: int, step: jax.Array) -> jax.Array:
 
 
 def _init_key(seed: int) -> jax.Array:
+    return _first_key(np.uint32(seed))
+
+
+@jax.jit
+def _first_key(seed: jax.Array) -> jax.Array:
+    """As one program: step by step it would be seven, each compiled in every start."""
     return jax.random.fold_in(jax.random.key(seed), _INIT)
 
 

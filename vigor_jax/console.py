@@ -8,7 +8,7 @@ from absl import logging as absl_logging
 from tqdm import tqdm
 
 # They log through absl as we do, every save and every file; their errors still come through.
-_CHATTY = ("/orbax/", "/grain/", "/tensorflow_datasets/", "/array_record/", "/etils/")
+_CHATTY = ("/orbax/", "/tensorflow_datasets/", "/array_record/", "/etils/")
 # What it logs as an error, with a traceback each time it is handed on, it raises as well. Then come its coroutines that
 # nobody waits for any more.
 _RAISES = "/orbax/"

@@ -61,11 +61,24 @@ def test_state_is_donated_and_replicated_and_the_batch_kept(toy_task):
     state, batch = states.create(task, optimizer, 0, mesh), on(mesh, task.batch(0))
     step = steps.make(task, optimizer, lambda step: 1.0, 0, mesh)
     after, _, broken, _ = step(state, batch)
-    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
     assert not any(leaf.is_deleted() for leaf in batch.values())
     assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(after))
     step(after, batch)
     assert int(broken) == -1  # readable after the state it came with is gone
+
+
+def test_a_step_moves_nothing_between_host_and_devices(toy_task):
+    task, optimizer = toy_task(), optax.adam(1e-3)
+    mesh = meshes.data_mesh(jax.devices()[:2])
+    state, batch = states.create(task, optimizer, 0, mesh), on(mesh, task.batch(0))
+    step = steps.make(task, optimizer, lambda step: 1.0, 0, mesh)
+    with jax.transfer_guard("disallow"):
+        for _ in range(2):
+            state, *results = step(state, batch)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="transfer"):
+            step(state, task.batch(0))  # what is not on the devices would have to be moved
+    assert np.isfinite(results[0]["loss"])
 
 
 def test_first_nonfinite_step_is_remembered(toy_task):

@@ -1,0 +1,1 @@
+"""The hybrid training step in PyTorch: the peer of `benchmarks/train_step.py`."""

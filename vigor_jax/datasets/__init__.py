@@ -1,7 +1,14 @@
-"""Data sets by name: `load` prepares what is not prepared yet and reads it as `CrossViewData`."""
+"""Data sets by name, prepared where they are not yet: `load` reads pairs of views, `load_images` labelled images."""
 
-from vigor_jax.config import ConfigError, DataConfig, RenderedCityConfig
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from vigor_jax.config import ConfigError, DataConfig, ImageDataConfig, RenderedCityConfig
 from vigor_jax.datasets.cross_view import CrossViewData
+from vigor_jax.datasets.labelled_images import LabelledImages
+
+if TYPE_CHECKING:
+    from vigor_jax.datasets.photo_source import PhotoSource
 
 
 # Each imports its builder, and with it TFDS, only when it is the one asked for.
@@ -18,7 +25,26 @@ def _load_rendered_city(data: DataConfig, rendered_city: RenderedCityConfig, ver
     return rendered_city_dataset_builder.load(data, rendered_city, verify=verify)
 
 
+def _load_grocery(images: ImageDataConfig, verify: bool) -> LabelledImages:
+    from vigor_jax.datasets.grocery import grocery_dataset_builder
+
+    return grocery_dataset_builder.load(images, verify=verify)
+
+
+def _load_image_folders(images: ImageDataConfig, verify: bool) -> LabelledImages:
+    from vigor_jax.datasets.image_folders import image_folders_dataset_builder
+
+    return image_folders_dataset_builder.load(images, verify=verify)
+
+
+def _load_imagenet(images: ImageDataConfig, verify: bool) -> LabelledImages:
+    from vigor_jax.datasets.imagenet import imagenet_dataset_builder
+
+    return imagenet_dataset_builder.load(images, verify=verify)
+
+
 REGISTRY = {"vigor": _load_vigor, "rendered_city": _load_rendered_city}
+LABELLED_IMAGES = {"grocery": _load_grocery, "image_folders": _load_image_folders, "imagenet": _load_imagenet}
 
 
 def load(data: DataConfig, rendered_city: RenderedCityConfig, *, verify: bool = False) -> CrossViewData:
@@ -33,6 +59,46 @@ def load(data: DataConfig, rendered_city: RenderedCityConfig, *, verify: bool = 
       ConfigError: there is no data set of that name.
       UserError: its data is missing or damaged; says where and what to do.
     """
-    if data.name not in REGISTRY:
-        raise ConfigError(f"config.data.name = {data.name!r}. Allowed: {', '.join(sorted(REGISTRY))}.")
+    _require_known("data", data.name, REGISTRY)
     return REGISTRY[data.name](data, rendered_city, verify)
+
+
+def load_images(images: ImageDataConfig, *, verify: bool = False) -> LabelledImages:
+    """Reads the labelled images of a config, preparing what is not prepared yet.
+
+    Args:
+      images: of the config.
+      verify: read all that is prepared already, and compare it with what was written.
+
+    Raises:
+      ConfigError: there is no data set of that name.
+      UserError: its data is missing or damaged, or cannot be divided as asked; says where and what to do.
+    """
+    _require_known("images", images.name, LABELLED_IMAGES)
+    return LABELLED_IMAGES[images.name](images, verify)
+
+
+def open_photos(name: str, root: str) -> "PhotoSource":
+    """The raw data of a data set of labelled images.
+
+    Raises:
+      ConfigError: there is no data set of that name.
+      UserError: its data is not at the root, or only in part.
+    """
+    _require_known("images", name, LABELLED_IMAGES)
+    if name == "grocery":
+        from vigor_jax.datasets.grocery.photos import GroceryPhotos
+
+        return GroceryPhotos(root)
+    if name == "imagenet":
+        from vigor_jax.datasets.imagenet.photos import ImageNetPhotos
+
+        return ImageNetPhotos(root)
+    from vigor_jax.datasets.image_folders.photos import TreePhotos
+
+    return TreePhotos(root)
+
+
+def _require_known(group: str, name: str, registry: Collection[str]) -> None:
+    if name not in registry:
+        raise ConfigError(f"config.{group}.name = {name!r}. Allowed: {', '.join(sorted(registry))}.")

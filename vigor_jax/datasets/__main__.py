@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from vigor_jax import console
+from vigor_jax import console, datasets
 from vigor_jax.errors import UserError
 
 
@@ -14,8 +14,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vigor_jax.datasets", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    check = commands.add_parser("check", help="compare a VIGOR root with what was published")
-    check.add_argument("--root", type=Path, required=True, help="holds splits/ or splits__corrected/ and the images")
+    check = commands.add_parser("check", help="look at raw data: what is there, and every file that is not sound")
+    check.add_argument(
+        "--data", choices=("vigor", *sorted(datasets.LABELLED_IMAGES)), default="vigor", help="what it is"
+    )
+    check.add_argument(
+        "--root",
+        type=Path,
+        required=True,
+        help="of VIGOR: holds splits/ or splits__corrected/ and the images; of others: as --config.images.root",
+    )
     check.add_argument(
         "--images",
         choices=("none", "headers", "full"),
@@ -55,19 +63,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace, rest: list[str]) -> int:
     del rest
-    from vigor_jax.datasets import check
+    if options.data == "vigor":
+        from vigor_jax.datasets import check
 
-    report = check.check(options.root, options.images)
-    print(check.describe(report))
+        report = check.check(options.root, options.images)
+        print(check.describe(report))
+    else:
+        from vigor_jax.datasets import check_photos
+
+        report = check_photos.check(options.data, str(options.root), options.images)
+        print(check_photos.describe(report))
     if options.list:
         options.list.write_text("".join(f"{line}\n" for line in report.bad_files()))
     return 0 if report.sound else 1
 
 
 def _prepare(options: argparse.Namespace, rest: list[str]) -> int:
-    from vigor_jax import command_line, datasets
+    from vigor_jax import command_line
 
     config, _ = command_line.parse(["prepare", f"--config={options.config}", *rest])
+    if config.images is not None:
+        images = datasets.load_images(config.images, verify=True)
+        splits = {"train": images.train, "validation": images.validation, "test": images.test}
+        counts = ", ".join(f"{len(rows):,} {name}" for name, rows in splits.items())
+        print(f"{images.name} in {config.images.data_dir}: {len(images.class_names)} classes, {counts} images")
+        return 0
     data = datasets.load(config.data, config.rendered_city, verify=True)
     counts = f"{len(data.tiles):,} tiles, {len(data.panoramas):,} panoramas"
     print(f"{', '.join(data.cities)} in {config.data.data_dir}: {counts}")

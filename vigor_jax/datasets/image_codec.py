@@ -21,7 +21,7 @@ JPEG_QUALITY = 95  # of prepared images: artefacts stay below what the resize it
 
 Image = UInt8[np.ndarray, "height width 3"]
 
-_PNG_END, _JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
+PNG_END, JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
 _EDGE_BYTES = 1 << 12  # how much of either end of a file `read_size` reads at first
 _MAX_FILE_BYTES = 1 << 28  # more than the pixels of any image that is decoded
 _MAX_PNG_CHUNKS = 1 << 17
@@ -60,10 +60,10 @@ def decode(data: bytes, name: str, out: UInt8[np.ndarray, "rows columns 3"] | No
       ImageError: empty, truncated or corrupt data, neither JPEG nor PNG, not 8-bit colour, or of a size or a number of
         passes that no image has (a decompression bomb); refused before anything is decoded.
     """
-    kind = _check_start(data, name)
+    kind = check_start(data, name)
     header = _header(data, name, kind)
     if header is None:
-        raise _broken(name, kind, f"it stops after {len(data):,} bytes, within its header")
+        raise broken(name, kind, f"it stops after {len(data):,} bytes, within its header")
     if kind == "JPEG":
         try:
             if image_header.too_many_scans(data, header):
@@ -73,11 +73,11 @@ def decode(data: bytes, name: str, out: UInt8[np.ndarray, "rows columns 3"] | No
             if out is None or out.shape[:2] != header.size:
                 return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
             if simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=out).shape != out.shape:
-                raise _broken(name, kind, "its decoder finds another size than its header says")
+                raise broken(name, kind, "its decoder finds another size than its header says")
             return out
         except ValueError as error:
-            raise _broken(name, kind, str(error)) from error
-    image = _decode_png(data, name)
+            raise broken(name, kind, str(error)) from error
+    image = decode_png(data, name)
     if out is None or out.shape != image.shape:
         return image
     out[:] = image
@@ -96,24 +96,24 @@ def read_size(path: Path) -> tuple[int, int]:
         with open(path, "rb", opener=_open_at_once) as file:
             length = _check_file(path, os.fstat(file.fileno()))
             head = file.read(_EDGE_BYTES)
-            kind = _check_start(head, str(path))
+            kind = check_start(head, str(path))
             header = _header(head, str(path), kind)
             if header is None:  # a header fatter than usual (embedded profiles, thumbnails)
                 file.seek(0)
                 header = _header(file.read(), str(path), kind)
             if header is None:
-                raise _broken(str(path), kind, f"it stops after {length:,} bytes, within its header")
+                raise broken(str(path), kind, f"it stops after {length:,} bytes, within its header")
             if kind == "PNG":
-                file.seek(max(0, length - len(_PNG_END)))
-                if file.read() != _PNG_END or length < 45:
-                    raise _broken(str(path), kind, f"it stops after {length:,} bytes without its end marker")
+                file.seek(max(0, length - len(PNG_END)))
+                if file.read() != PNG_END or length < 45:
+                    raise broken(str(path), kind, f"it stops after {length:,} bytes without its end marker")
                 return header.size
             # An embedded thumbnail has an end marker of its own, so only what follows the frame header counts.
             file.seek(max(header.frame_at, length - _EDGE_BYTES))
-            if _JPEG_END not in file.read():
+            if JPEG_END not in file.read():
                 file.seek(header.frame_at)  # some cameras append data of their own after the end marker
-                if _JPEG_END not in file.read():
-                    raise _broken(str(path), kind, f"it stops after {length:,} bytes without its end marker")
+                if JPEG_END not in file.read():
+                    raise broken(str(path), kind, f"it stops after {length:,} bytes without its end marker")
             return header.size
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -132,6 +132,13 @@ def resize(image: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "new_height
     if (height, width) != image.shape[:2]:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     return image
+
+
+def with_shorter_side(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """The (height, width) to resize to for a shorter side of so many pixels in the same proportions, rounded."""
+    height, width = size
+    longer = max(side, round(side * max(size) / min(size)))
+    return (side, longer) if height <= width else (longer, side)
 
 
 def encode_jpeg(image: Image, quality: int = JPEG_QUALITY) -> bytes:
@@ -169,8 +176,12 @@ def _unreadable(path: Path, error: OSError) -> ImageError:
     return ImageError(f"{path}: cannot be read ({error.strerror or error}). Mend its permissions, or fetch it again.")
 
 
-def _check_start(data: bytes, name: str) -> str:
-    """Which of the two kinds it is."""
+def check_start(data: bytes, name: str) -> str:
+    """Which of the two kinds a file is that begins with these bytes: "JPEG" or "PNG".
+
+    Raises:
+      ImageError: neither, or empty.
+    """
     if not data:
         raise ImageError(f"{name}: the file is empty. Fetch it again.")
     if not data.startswith((JPEG_START, PNG_START)):
@@ -183,23 +194,31 @@ def _header(data: bytes, name: str, kind: str) -> ImageHeader | None:
     try:
         header = image_header.parse(data)
     except ValueError as error:
-        raise _broken(name, kind, str(error)) from error
+        raise broken(name, kind, str(error)) from error
     problem = header and header.problem()
     if problem:
         raise ImageError(f"{name}: {problem}")
     return header
 
 
-def _broken(name: str, kind: str, detail: str) -> ImageError:
+def broken(name: str, kind: str, detail: str) -> ImageError:
+    """The error about a file of a kind in which something is wrong."""
     return ImageError(f"{name}: this {kind} is truncated or corrupt ({detail}). Fetch it again.")
 
 
-def _decode_png(data: bytes, name: str) -> Image:
+def decode_png(data: bytes, name: str) -> Image:
+    """Decodes a PNG file whose header was found fit, of grey or colour; EXIF's orientation is left alone.
+
+    Raises:
+      ImageError: truncated or corrupt data, or transparency.
+    """
     # OpenCV hands back the rows above some damage, so its result alone proves nothing.
     _check_png_chunks(data, name)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != 3:
-        raise _broken(name, "PNG", "the decoder gave up")
+    if image is None:
+        raise broken(name, "PNG", "the decoder gave up")
+    if image.ndim == 2:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     if image.shape[2] == 4:
         if image[..., 3].min() < 255:
             raise ImageError(f"{name}: parts of it are transparent. Fetch it again, or convert it to RGB.")
@@ -214,11 +233,11 @@ def _check_png_chunks(data: bytes, name: str) -> None:
         length = int.from_bytes(data[at : at + 4], "big")
         body_end = at + 8 + length
         if len(data) < body_end + 4:
-            raise _broken(name, "PNG", f"it stops after {len(data):,} bytes")
+            raise broken(name, "PNG", f"it stops after {len(data):,} bytes")
         kind = data[at + 4 : at + 8]
         if zlib.crc32(memoryview(data)[at + 4 : body_end]) != int.from_bytes(data[body_end : body_end + 4], "big"):
-            raise _broken(name, "PNG", f"wrong checksum at byte {at:,}")
+            raise broken(name, "PNG", f"wrong checksum at byte {at:,}")
         if kind == b"IEND":
             return
         at = body_end + 4
-    raise _broken(name, "PNG", f"more than {_MAX_PNG_CHUNKS:,} chunks")
+    raise broken(name, "PNG", f"more than {_MAX_PNG_CHUNKS:,} chunks")

@@ -1,0 +1,1 @@
+"""Any photos sorted into a folder for each class."""

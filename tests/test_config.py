@@ -127,6 +127,7 @@ def test_each_task_has_its_groups():
     assert (images.data, images.model, images.images.scales) == (None, None, (256, 256))
     assert cross_view.images is None
     assert config_schema.parse(config_schema.to_dict(images)) == images
+    assert not {"data", "model"} & set(config_schema.to_dict(images))
     with pytest.raises(ConfigError, match=r"config\.images is not read by config\.task = 'cross_view'"):
         config_schema.parse(_with("images.name", "grocery"))
 

@@ -446,5 +446,5 @@ def _check_images(images: ImageDataConfig, require: Callable[[bool, str, str], N
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """A config as plain JSON-able data, for summary.json and the checkpoint's record."""
-    return dataclasses.asdict(config)
+    """A config as plain JSON-able data, for summary.json and the checkpoint's record; absent groups are left out."""
+    return {key: value for key, value in dataclasses.asdict(config).items() if value is not None}

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import sys
 
@@ -101,3 +102,8 @@ def test_a_damaged_file_is_refused(cells, tmp_path):
         path.write_text(damaged)
         with pytest.raises(GeocellError, match=message):
             Cells.load(path)
+
+
+def test_cells_out_of_order_are_refused(cells):
+    with pytest.raises(GeocellError, match="overlap or are out of order"):
+        dataclasses.replace(cells, ids=cells.ids[::-1].copy())

@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -87,9 +85,3 @@ def test_photos_of_dropped_cells_are_errors_of_the_evaluation(draw_photos):
     assert far[dropped].any()
     assert with_all["within_2500km"] == 1 - far.mean() < without["within_2500km"]
     assert with_all["within_200km"] > with_all["chance_within_200km"]
-
-
-def test_the_cells_of_another_partition_are_no_mistake_to_overlook(draw_photos):
-    cells = partition(*draw_photos(4, 200), most=20, fewest=2)
-    with pytest.raises(GeocellError, match="overlap or are out of order"):
-        dataclasses.replace(cells, ids=cells.ids[::-1].copy())

@@ -29,8 +29,8 @@ def partition(
       most: photos that a cell may hold.
       fewest: photos that a class needs.
       deepest: level whose cells are not divided any more, 0 (a face) to 30 (a centimetre); level 10 is some 9 km
-        wide. There a cell may hold more than `most`, as when all photos have one position. What limits it saves
-        their neighbours: of a cell divided down to that position, nearly everything else falls below `fewest`.
+        wide. There a cell may hold more than `most`, as when all photos have one position. Dividing down to such a
+        position costs its surroundings, most of which fall below `fewest`.
 
     Raises:
       GeocellError: a position that is none, by its row; no photos; no cell has `fewest`; the two limits contradict

@@ -21,10 +21,10 @@ _MAIN = """
 import json, sys
 from vigor_jax.datasets import protocol
 from vigor_jax.models import vgg
-from vigor_jax.tasks import cross_view_evaluation
+from vigor_jax.tasks import cross_view_constants
 
 vgg.CONVOLUTIONS["A"] = (1, 0, 0, 0, 1)
-del cross_view_evaluation._BASELINES["colour_histogram"]
+del cross_view_constants.BASELINES["colour_histogram"]
 split = protocol.split
 
 def first_split(*arguments, **named):

@@ -7,7 +7,7 @@ from vigor_jax import tasks
 from vigor_jax.datasets.image_codec import decode
 from vigor_jax.input import augmentation
 from vigor_jax.models import CrossViewModel
-from vigor_jax.retrieval import assisted_navigation
+from vigor_jax.retrieval import windows
 from vigor_jax.retrieval.errors import EvaluationError
 from vigor_jax.tasks.task import EvaluationStopped
 from vigor_jax.train import mesh as meshes
@@ -125,6 +125,16 @@ def test_size_chance_and_colour_stand_beside_every_split(town, variables, evalua
             for metric in ("top1", "top5"):
                 assert first[f"{name}/{baseline}_{metric}"] == pytest.approx(expected[metric]), (name, baseline, metric)
     assert any(first[f"cross_area/{baseline}_top5"] > 0 for baseline in ("mean_colour", "colour_histogram"))
+
+
+def test_nothing_is_compiled_twice(variables, evaluate, caplog):
+    evaluate(variables)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        evaluate(variables)
+        compiled = [line for line in caplog.messages if line.startswith("Compiling jit")]
+        jax.jit(lambda x: x + len(compiled))(1)
+    assert not compiled
+    assert any(line.startswith("Compiling jit") for line in caplog.messages)  # what is looked for is what is logged
 
 
 def test_the_table_shows_percent_of_every_split(town_config):
@@ -295,8 +305,8 @@ def test_assisted_navigation_searches_around_the_query(town, variables, embedded
     for name, split in town.splits.evaluations.items():
         lat, lon = town.data.panoramas.lat[split.panoramas], town.data.panoramas.lon[split.panoramas]
         tile_lat, tile_lon = town.data.tiles.lat[split.tiles], town.data.tiles.lon[split.tiles]
-        noisy = assisted_navigation.noisy_positions(lat, lon, seed=0)
-        ranks, windows = [], []
+        noisy = windows.noisy_positions(lat, lon, seed=0)
+        ranks, sizes = [], []
         for query, panorama in enumerate(split.panoramas):
             metre = np.pi / 180 * 6_371_004
             north = (tile_lat - noisy[0][query]) * metre
@@ -305,7 +315,7 @@ def test_assisted_navigation_searches_around_the_query(town, variables, embedded
             own = split.references[query, 0]
             scores = aerial[split.tiles] @ ground[panorama]
             ranks.append(sum(scores[tile] >= scores[own] for tile in window if tile != own))
-            windows.append(len(window))
-        assert metrics[f"{name}/assisted_window"] == np.mean(windows)
+            sizes.append(len(window))
+        assert metrics[f"{name}/assisted_window"] == np.mean(sizes)
         assert metrics[f"{name}/assisted_top1"] == np.mean(np.array(ranks) < 1)
         assert metrics[f"{name}/assisted_top5"] == np.mean(np.array(ranks) < 5)

@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 
 def mean_colour(images: UInt8[Array | np.ndarray, "batch height width 3"]) -> Float[Array, "batch 6"]:
@@ -34,19 +34,18 @@ def colour_histogram(
 
 
 def standardise(
-    features: Float[Array | np.ndarray, "rows dim"], count: int | Int[Array, ""] | None = None
+    features: Float[Array | np.ndarray, "rows dim"], real: Bool[Array | np.ndarray, "rows"] | None = None
 ) -> Float[Array, "rows dim"]:
     """Unit descriptors whose inner products rank: each feature less its mean over the images, by its deviation.
 
     Args:
       features: of all queries, or of all references, of one gallery.
-      count: rows from this one on are padding and do not count; None: there is none.
+      real: the other rows do not count; None: all do.
     """
     features = jnp.asarray(features)
-    count = features.shape[0] if count is None else count
-    real = (jnp.arange(features.shape[0]) < count)[:, None]
-    features = features - jnp.sum(features, axis=0, where=real) / count
-    deviation = jnp.sqrt(jnp.sum(features**2, axis=0, where=real) / count)
+    real = jnp.ones((len(features), 1), bool) if real is None else jnp.asarray(real)[:, None]
+    features = features - jnp.mean(features, axis=0, where=real)
+    deviation = jnp.sqrt(jnp.mean(features**2, axis=0, where=real))
     # A feature that hardly varies holds rounding noise; scaled up it would speak loudest.
     features = features / jnp.maximum(deviation, 0.1 * deviation.max() + 1e-12)
     norm = jnp.linalg.norm(features, axis=1, keepdims=True)

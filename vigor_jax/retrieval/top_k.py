@@ -1,15 +1,17 @@
 """The best references of every query, streamed on the devices that hold the descriptors."""
 
-import functools
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from vigor_jax.retrieval.embeddings import both_views
 from vigor_jax.retrieval.errors import EvaluationError
-from vigor_jax.retrieval.sharded_rows import common_mesh, finite_lengths, in_row_order, place_rows
+from vigor_jax.retrieval.score_pass import Question, Reader, score_pass
+
+_CHUNK = 64
 
 
 def top_k(
@@ -19,8 +21,8 @@ def top_k(
     *,
     num_aerial: int | None = None,
     num_ground: int | None = None,
-    query_block: int = 1024,
-    reference_block: int = 4096,
+    query_block: int | None = None,
+    reference_block: int | None = None,
 ) -> tuple[Float[np.ndarray, "queries k"], Int[np.ndarray, "queries k"]]:
     """Scores and rows of the k references that score highest with each query, best first; exact.
 
@@ -33,8 +35,8 @@ def top_k(
       k: 1..num_aerial.
       num_aerial: rows of `aerial` from this one on are padding; None: there is none.
       num_ground: rows of `ground` from this one on are padding; None: there is none.
-      query_block: queries scored at once, over all devices.
-      reference_block: references scored at once, on each device.
+      query_block: queries scored at once, over all devices; None: see `score_pass`.
+      reference_block: references scored at once, on each device; likewise.
 
     Returns:
       (scores float32 [Q, k], rows int32 [Q, k]) on the host, on every host.
@@ -49,68 +51,62 @@ def top_k(
             raise EvaluationError(f"{name} = {rows}: there are {view.shape[0]} embeddings.")
     if not 0 < k <= num_aerial:
         raise EvaluationError(f"the {k} best of {num_aerial} references: k must be 1 to {num_aerial}.")
-    mesh = common_mesh(aerial, ground)
-    aerial, ground = place_rows(aerial, mesh), place_rows(ground, mesh)
-    finite_lengths(ground, mesh, num_ground, "ground")
-    finite_lengths(aerial, mesh, num_aerial, "aerial")
-    scores, rows = _search(
-        ground,
-        aerial,
-        np.int32(num_aerial),
-        k=k,
-        mesh=mesh,
-        query_block=min(-(-query_block // mesh.size), ground.shape[0] // mesh.size),
-        reference_block=min(reference_block, aerial.shape[0] // mesh.size),
+    views = both_views(ground, aerial, np.arange(num_ground), np.arange(num_aerial))
+    (found,) = score_pass(
+        *views, top_k_question(k, num_ground), query_block=query_block, reference_block=reference_block
     )
-    scores, rows = (in_row_order(np.asarray(x), ground.shape[0])[:num_ground] for x in (scores, rows))
-    return scores, rows
+    return found
 
 
-@functools.partial(jax.jit, static_argnames=("k", "mesh", "query_block", "reference_block"))
-def _search(ground, aerial, num_aerial, *, k, mesh, query_block, reference_block):
-    """Scores and rows, each [blocks, devices, query_block, k], replicated."""
-    axes = mesh.axis_names
-    split = P(axes)
+def top_k_question(k: int, num_ground: int) -> Question:
+    """`top_k` as a question of a pass; the rows found are numbers in the gallery.
 
-    @functools.partial(jax.shard_map, mesh=mesh, in_specs=(split, split, P()), out_specs=(P(), P()))
-    def search(ground, aerial, num_aerial):
-        first_row = jax.lax.axis_index(axes) * aerial.shape[0]
-
-        def best_of_queries(step):
-            start = jnp.minimum(step * query_block, ground.shape[0] - query_block)
-            queries = jax.lax.dynamic_slice_in_dim(ground, start, query_block)
-            queries = jax.lax.all_gather(queries, axes, tiled=True, to="invarying").astype(jnp.float32)
-
-            def better(best, block):
-                block_start = jnp.minimum(block * reference_block, aerial.shape[0] - reference_block)
-                tiles = jax.lax.dynamic_slice_in_dim(aerial, block_start, reference_block).astype(jnp.float32)
-                scores = jnp.matmul(queries, tiles.T, precision=jax.lax.Precision.HIGHEST)
-                local = block_start + jnp.arange(reference_block)
-                # Not padding, and not already in the block before.
-                real = (first_row + local < num_aerial) & (local >= block * reference_block)
-                scores = jnp.where(real, scores, -jnp.inf)
-                rows = jnp.broadcast_to(first_row + local, scores.shape)
-                # After the best so far, whose rows are all lower: the first of equals stays first.
-                return _best(
-                    *(jnp.concatenate(pair, axis=1) for pair in zip(best, (scores, rows), strict=True)), k
-                ), None
-
-            none_yet = (
-                jnp.full((queries.shape[0], k), -jnp.inf, jnp.float32),
-                jnp.full((queries.shape[0], k), -1, first_row.dtype),
-            )
-            none_yet = jax.lax.pcast(none_yet, axes, to="varying")
-            best, _ = jax.lax.scan(better, none_yet, jnp.arange(-(-aerial.shape[0] // reference_block)))
-            # Side by side in the order of the rows.
-            scores, rows = (jax.lax.all_gather(x, axes, axis=1, tiled=True, to="invarying") for x in best)
-            return tuple(x.reshape(mesh.size, query_block, k) for x in _best(scores, rows, k))
-
-        return jax.lax.map(best_of_queries, jnp.arange(-(-ground.shape[0] // query_block)))
-
-    return search(ground, aerial, num_aerial)
+    Args:
+      k: at most the size of the gallery.
+      num_ground: number of queries.
+    """
+    return Question(_Best(k), np.zeros((num_ground, 0), np.int64), lambda found: found)
 
 
-def _best(scores, rows, k):
-    """The k highest of [queries, candidates], best first, the first of equals first."""
-    scores, place = jax.lax.top_k(scores, k)
-    return scores, jnp.take_along_axis(rows, place, axis=1)
+@dataclasses.dataclass(frozen=True)
+class _Best(Reader):
+    """Scores and numbers, each [queries, k], of the k best. It asks for no reference."""
+
+    k: int
+
+    def begin(self, queries, slots, slack, gallery):
+        shape = len(queries), self.k
+        return (), (jnp.full(shape, -jnp.inf, jnp.float32), jnp.full(shape, -1, jnp.int32))
+
+    def see(self, fixed, state, block):
+        scores, place = _best_of_block(block.scores, min(self.k, block.scores.shape[1]))
+        # After the best so far, whose references all come before: the first of equals stays first.
+        scores = jnp.concatenate([state[0], scores], axis=1)
+        reference = jnp.concatenate([state[1], block.reference[place]], axis=1)
+        scores, place = jax.lax.top_k(scores, self.k)
+        return scores, jnp.take_along_axis(reference, place, axis=1)
+
+    def end(self, fixed, state, axes):
+        scores, reference = (jax.lax.all_gather(x, axes, axis=1, tiled=True, to="invarying") for x in state)
+        if scores.shape[1] == self.k:  # of the only device
+            return scores, reference
+        # The devices' references may interleave, so of equals the lower is looked for.
+        scores, reference = jax.lax.sort((-scores, reference), num_keys=2)
+        return -scores[:, : self.k], reference[:, : self.k]
+
+
+def _best_of_block(scores, k):
+    """The k highest of [queries, block] and their columns, best first, the first of equals first.
+
+    They lie in the k chunks whose highest scores come first in that same order, as each of these has one that comes
+    before any score of another chunk. So the block is read once, for its chunks' highest.
+    """
+    queries, block = scores.shape
+    if block % _CHUNK or block < 2 * k * _CHUNK:
+        return jax.lax.top_k(scores, k)
+    chunks = scores.reshape(queries, -1, _CHUNK)
+    _, chosen = jax.lax.top_k(chunks.max(axis=2), k)
+    chosen = jnp.sort(chosen, axis=1)
+    candidates = jnp.take_along_axis(chunks, chosen[:, :, None], axis=1).reshape(queries, -1)
+    best, at = jax.lax.top_k(candidates, k)
+    return best, jnp.take_along_axis(chosen, at // _CHUNK, axis=1) * _CHUNK + at % _CHUNK

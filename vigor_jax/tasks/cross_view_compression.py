@@ -64,8 +64,8 @@ class CompressibleCrossView(CrossView):
         fit_aerial, fit_ground = self._evaluation.embed(variables, self.fit_tiles, self.fit_panoramas, mesh)
         encodings = self._evaluation.encode(variables, mesh)
         found = compressions(
-            _on_host(fit_aerial)[: len(self.fit_tiles)],
-            _on_host(fit_ground)[: len(self.fit_panoramas)],
+            fit_aerial,
+            fit_ground,
             # With their padding, which searches and is found no more than without a compression.
             _on_host(encodings.ground.embedding),
             _on_host(encodings.aerial.embedding),

@@ -2,44 +2,40 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from vigor_jax import geometry
-from vigor_jax.datasets.cross_view import CrossViewData, EncodedImages
-from vigor_jax.datasets.protocol import EvaluationSplit, chance
-from vigor_jax.input.batches import image_batches
-from vigor_jax.input.device_feed import DeviceFeed
+from vigor_jax.datasets.cross_view import CrossViewData
+from vigor_jax.datasets.protocol import EvaluationSplit
 from vigor_jax.models import CrossViewModel
 from vigor_jax.models.cross_view import Encoded
-from vigor_jax.models.symmetric_descriptor import panorama_symmetries, side_by_side, tile_symmetries, upright_offset
-from vigor_jax.retrieval import position, rank_metrics
-from vigor_jax.retrieval.assisted_navigation import assisted_metrics, assisted_ranks
-from vigor_jax.retrieval.colour_baseline import colour_histogram, mean_colour, standardise
+from vigor_jax.models.symmetric_descriptor import panorama_symmetries, side_by_side, tile_symmetries
+from vigor_jax.retrieval import position
+from vigor_jax.retrieval.assisted_navigation import assisted_metrics, assisted_question
+from vigor_jax.retrieval.embeddings import Embeddings, both_views
 from vigor_jax.retrieval.metrics import fractions
-from vigor_jax.retrieval.ranks import ranks
-from vigor_jax.retrieval.top_k import top_k
-from vigor_jax.tasks.task import Evaluated, EvaluationStopped, Variables, never
+from vigor_jax.retrieval.ranks import ranks_question
+from vigor_jax.retrieval.score_pass import score_pass
+from vigor_jax.retrieval.top_k import top_k_question
+from vigor_jax.retrieval.windows import windows
+from vigor_jax.tasks import cross_view_constants, cross_view_table
+from vigor_jax.tasks.cross_view_placing import OffsetHeadPlacing, Placing
+from vigor_jax.tasks.image_encoding import Encode, Encoder, encode_images, rows_of_images, stop_if_asked
+from vigor_jax.tasks.task import Evaluated, Variables, never
 
-_BASELINES = {"mean_colour": jax.jit(mean_colour), "colour_histogram": jax.jit(colour_histogram)}
 _SHOWN = 5  # tiles a query that the report shows
 # Of a zoom-20 pixel in every city, as VIGOR's authors have it; beside the true one for comparison.
 _AUTHORS_METRES_PER_PX = 0.114
-# Of panoramas and a tile for each, rows of the data set, to their offsets [queries, 2] in pixels.
-Placing = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Encodings:
-    """What a model makes of the images of all splits, rows over the devices; the last ones are padding."""
+    """What a model makes of the images of all splits, rows over the devices as of `rows_of_images`."""
 
     aerial: Encoded
     ground: Encoded
@@ -49,8 +45,9 @@ class Encodings:
 class Evaluation:
     """Metrics of every split, as a function of the variables.
 
-    The splits share galleries, so the union of their tiles and of their queries is embedded once. The colour
-    baselines depend on the images alone: they are measured on the way of the first evaluation and kept.
+    The splits share galleries, so the union of their tiles and of their queries is embedded once, stays where it is,
+    and each split is searched in its rows of it. The colour baselines depend on the images alone: they are measured on
+    the way of the first evaluation and kept.
     """
 
     def __init__(
@@ -82,27 +79,16 @@ class Evaluation:
         self._batch_size = batch_size
         self._threads = threads
         self._seed = seed
-        self._symmetries = symmetries
         self._tiles = np.unique(np.concatenate([split.tiles for split in splits.values()]))
         self._panoramas = np.unique(np.concatenate([split.panoramas for split in splits.values()]))
-
-        def encode(method: str) -> Callable[[Variables, jax.Array], Encoded]:
-            return jax.jit(lambda variables, images: model.apply(variables, images, method=method))
-
-        self._encode_aerial = encode("encode_aerial_with_offset")
-        self._encode_ground = encode("encode_ground_with_offset")
-        self._offset = None
-        if offset is not None:
-
-            def offset_of(
-                variables: Variables, aerial: jax.Array, ground: jax.Array, sharding: NamedSharding
-            ) -> Float[Array, "padded 2"]:
-                views = [jnp.split(features, 8 if symmetries else 1, axis=1) for features in (aerial, ground)]
-                offsets = [offset(model.apply(variables, *pair, method="offset")) for pair in zip(*views, strict=True)]
-                placed = upright_offset(offsets) if symmetries else offsets[0]
-                return jax.lax.with_sharding_constraint(placed, sharding)
-
-            self._offset = jax.jit(offset_of, static_argnames="sharding")
+        encode_aerial = functools.partial(model.apply, method="encode_aerial_with_offset")
+        encode_ground = functools.partial(model.apply, method="encode_ground_with_offset")
+        if symmetries:
+            encode_aerial = _in_all_symmetries(encode_aerial, tile_symmetries)
+            encode_ground = _in_all_symmetries(encode_ground, panorama_symmetries)
+        self._encode_aerial, self._encode_ground = Encoder(encode_aerial), Encoder(encode_ground)
+        self._colours = Encoder(cross_view_constants.colours)
+        self._placing = None if offset is None else OffsetHeadPlacing(model, offset, symmetries=symmetries)
         self._constants: dict[str, float] | None = None
 
     def __call__(self, variables: Variables, mesh: Mesh, should_stop: Callable[[], bool] = never) -> Evaluated:
@@ -119,12 +105,10 @@ class Evaluation:
           EvaluationError: embeddings or offsets that are not finite.
           EvaluationStopped: `should_stop`, asked after every batch of images and before every split, said so.
         """
-        baselines = _BASELINES if self._constants is None else {}
-        aerial, ground = self._encode(variables, self._tiles, self._panoramas, mesh, baselines, should_stop)
+        others = {} if self._constants is not None else {"colours": (self._colours, {})}
+        aerial, ground = self._encode(variables, self._tiles, self._panoramas, mesh, others, should_stop)
         if self._constants is None:
-            self._constants = self._measure_constants(
-                {name: self._rank_baseline(ground[name], aerial[name], mesh) for name in baselines}
-            )
+            self._constants = self._measure_constants(ground.pop("colours"), aerial.pop("colours"), mesh)
         encodings = self._encodings(variables, aerial["model"], ground["model"], mesh)
         evaluated = self.evaluate(
             encodings.ground.embedding, encodings.aerial.embedding, encodings.place, mesh, should_stop
@@ -138,10 +122,14 @@ class Evaluation:
 
     def embed(
         self, variables: Variables, tiles: Int[np.ndarray, "tiles"], panoramas: Int[np.ndarray, "panoramas"], mesh: Mesh
-    ) -> tuple[Float[Array, "padded_tiles dim"], Float[Array, "padded_panoramas dim"]]:
-        """Embeddings of any images, rows of the data set: (of tiles, of panoramas), over the devices and padded."""
-        aerial, ground = self._encode(variables, tiles, panoramas, mesh)
-        return aerial["model"].embedding, ground["model"].embedding
+    ) -> tuple[Float[np.ndarray, "tiles dim"], Float[np.ndarray, "panoramas dim"]]:
+        """Embeddings of any images, rows of the data set, on the host: (of tiles, of panoramas)."""
+        found = self._encode(variables, tiles, panoramas, mesh)
+        aerial, ground = (
+            np.asarray(encoded["model"].embedding)[rows_of_images(len(rows), self._batch_size, mesh)]
+            for encoded, rows in zip(found, (tiles, panoramas), strict=True)
+        )
+        return aerial, ground
 
     def evaluate(
         self,
@@ -166,16 +154,18 @@ class Evaluation:
         """
         metrics: dict[str, float] = {}
         findings: dict[str, np.ndarray] = {}
-        for name, split in self._splits.items():
-            _stop_if_asked(should_stop)
-            found, single = self._evaluate_split(split, ground, aerial, place, mesh)
+        rows = self._panorama_rows(self._panoramas, mesh), self._tile_rows(self._tiles, mesh)
+        views = both_views(ground, aerial, *rows)
+        for name in self._splits:
+            stop_if_asked(should_stop)
+            found, single = self._evaluate_split(name, *views, place)
             metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
             findings |= {f"{name}/{key}": value for key, value in single.items()}
         return Evaluated(metrics, findings)
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """For each split the columns of the epoch table, with what the recall must be compared to."""
-        return {split: _row(split, metrics) for split in self._splits}
+        return {split: cross_view_table.row(split, metrics) for split in self._splits}
 
     def _encode(
         self,
@@ -183,65 +173,51 @@ class Evaluation:
         tiles: Int[np.ndarray, "tiles"],
         panoramas: Int[np.ndarray, "panoramas"],
         mesh: Mesh,
-        others: Mapping[str, Callable[[jax.Array], Any]] = MappingProxyType({}),
+        others: dict[str, tuple[Encoder, Variables]] | None = None,
         should_stop: Callable[[], bool] = never,
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    ) -> tuple[dict, dict]:
         """Of tiles and of panoramas, rows of the data set: what "model" and each of the others makes of them."""
-        encode_aerial = functools.partial(self._encode_aerial, variables)
-        encode_ground = functools.partial(self._encode_ground, variables)
-        if self._symmetries:
-            encode_aerial = _symmetric(encode_aerial, tile_symmetries)
-            encode_ground = _symmetric(encode_ground, panorama_symmetries)
-        aerial, ground = {"model": encode_aerial, **others}, {"model": encode_ground, **others}
+        encode = functools.partial(
+            encode_images, mesh=mesh, batch_size=self._batch_size, threads=self._threads, should_stop=should_stop
+        )
+        data, others = self._data, others or {}
         return (
-            self._embed(self._data.aerial, self._data.tiles.names, tiles, aerial, mesh, should_stop),
-            self._embed(self._data.ground, self._data.panoramas.names, panoramas, ground, mesh, should_stop),
+            encode(data.aerial, data.tiles.names, tiles, {"model": (self._encode_aerial, variables), **others}),
+            encode(data.ground, data.panoramas.names, panoramas, {"model": (self._encode_ground, variables), **others}),
         )
 
     def _encodings(self, variables: Variables, aerial: Encoded, ground: Encoded, mesh: Mesh) -> Encodings:
-        place = None if self._offset is None else self._placing(variables, ground, aerial, mesh)
+        if self._placing is None:
+            return Encodings(aerial, ground, None)
+
+        def place(
+            panoramas: Int[np.ndarray, "queries"], tiles: Int[np.ndarray, "queries"]
+        ) -> Float[np.ndarray, "queries 2"]:
+            features = aerial.offset_features, ground.offset_features
+            rows = self._tile_rows(tiles, mesh), self._panorama_rows(panoramas, mesh)
+            return self._placing(variables, *features, *rows, mesh)
+
         return Encodings(aerial, ground, place)
 
-    def _embed(
-        self,
-        images: EncodedImages,
-        names: Sequence[str],
-        rows: Int[np.ndarray, "images"],
-        encoders: dict[str, Callable[[jax.Array], Any]],
-        mesh: Mesh,
-        should_stop: Callable[[], bool],
-    ) -> dict[str, Any]:
-        """Every encoder's results for the images in `rows`, over the devices; rows past len(rows) are padding."""
-        batch_size = -(-self._batch_size // mesh.size) * mesh.size
-        hosts = jax.process_count()
-        # Each host decodes its part of each batch; the last batch is filled up with the first image.
-        padded = np.concatenate([rows, np.full(-len(rows) % batch_size, rows[0])])
-        local = padded.reshape(-1, hosts, batch_size // hosts)[:, jax.process_index()].ravel()
-        decoded = image_batches(images, local, batch_size // hosts, self._threads, names=names)
-        batches = ({"images": batch} for batch, _ in decoded)
-        collected: dict[str, list[Any]] = {name: [] for name in encoders}
-        with DeviceFeed(batches, mesh) as feed:
-            for batch in feed:
-                for name, encode in encoders.items():
-                    collected[name].append(encode(batch["images"]))
-                _stop_if_asked(should_stop)
-        return {name: _concatenate(parts, _rows(mesh)) for name, parts in collected.items()}
+    def _tile_rows(self, tiles: Int[np.ndarray, "some"], mesh: Mesh) -> Int[np.ndarray, "some"]:
+        """Where the tiles, rows of the data set, lie in `encode`'s arrays."""
+        return rows_of_images(len(self._tiles), self._batch_size, mesh)[np.searchsorted(self._tiles, tiles)]
+
+    def _panorama_rows(self, panoramas: Int[np.ndarray, "some"], mesh: Mesh) -> Int[np.ndarray, "some"]:
+        return rows_of_images(len(self._panoramas), self._batch_size, mesh)[np.searchsorted(self._panoramas, panoramas)]
 
     def _evaluate_split(
-        self,
-        split: EvaluationSplit,
-        ground: Float[Array, "padded_panoramas dim"],
-        aerial: Float[Array, "padded_tiles dim"],
-        place: Placing | None,
-        mesh: Mesh,
+        self, name: str, ground: Embeddings, aerial: Embeddings, place: Placing | None
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Metrics and findings of one split, from the embeddings of the unions."""
-        panoramas, tiles = self._data.panoramas, self._data.tiles
-        queries = _select(ground, np.searchsorted(self._panoramas, split.panoramas), mesh)
-        gallery = _select(aerial, np.searchsorted(self._tiles, split.tiles), mesh)
-        sizes = {"num_ground": len(split.panoramas), "num_aerial": len(split.tiles)}
-        ranked = ranks(queries, gallery, split.references, num_aerial=len(split.tiles))
-        _, best = top_k(queries, gallery, min(_SHOWN, len(split.tiles)), **sizes)
+        split, panoramas, tiles = self._splits[name], self._data.panoramas, self._data.tiles
+        ranked, (_, best), assisted = score_pass(
+            ground.take(np.searchsorted(self._panoramas, split.panoramas)),
+            aerial.take(np.searchsorted(self._tiles, split.tiles)),
+            ranks_question(split.references, len(split.tiles)),
+            top_k_question(min(_SHOWN, len(split.tiles)), len(split.panoramas)),
+            assisted_question(self._windows[name]),
+        )
         first = split.tiles[best[:, 0]]
 
         truth = panoramas.lat[split.panoramas], panoramas.lon[split.panoramas]
@@ -268,111 +244,54 @@ class Evaluation:
             findings |= {"offset_px": offset_px.astype(np.float32), "error_m": error_m.astype(np.float32)}
 
         gallery_at = tiles.lat[split.tiles], tiles.lon[split.tiles]
-        assisted = assisted_ranks(queries, gallery, split.references, *truth, *gallery_at, seed=self._seed)
         offset_px = None if place is None else place(split.panoramas, split.tiles[assisted.top1])
         metrics |= _prefixed("assisted_", assisted_metrics(assisted, *truth, *gallery_at, offset_px))
         return metrics, findings
 
-    def _placing(self, variables: Variables, ground: Encoded, aerial: Encoded, mesh: Mesh) -> Placing:
+    @functools.cached_property
+    def _windows(self) -> dict[str, Int[np.ndarray, "queries candidates"]]:
+        """Of every split, equally wide, so that one program serves all."""
+        panoramas, tiles = self._data.panoramas, self._data.tiles
+        found = {
+            name: windows(
+                split.references[:, 0],
+                panoramas.lat[split.panoramas],
+                panoramas.lon[split.panoramas],
+                tiles.lat[split.tiles],
+                tiles.lon[split.tiles],
+                seed=self._seed,
+            )
+            for name, split in self._splits.items()
+        }
+        widest = max(table.shape[1] for table in found.values())
+        return {
+            name: np.pad(table, ((0, 0), (0, widest - table.shape[1])), constant_values=-1)
+            for name, table in found.items()
+        }
 
-        def place(
-            panoramas: Int[np.ndarray, "queries"], tiles: Int[np.ndarray, "queries"]
-        ) -> Float[np.ndarray, "queries 2"]:
-            of_tiles = _select(aerial.offset_features, np.searchsorted(self._tiles, tiles), mesh)
-            of_queries = _select(ground.offset_features, np.searchsorted(self._panoramas, panoramas), mesh)
-            # Whole on every device, for each host to read.
-            offset = self._offset(variables, of_tiles, of_queries, sharding=NamedSharding(mesh, P()))
-            return np.asarray(offset, np.float64)[: len(panoramas)] * (geometry.TILE_PX / 2)
-
-        return place
-
-    def _rank_baseline(self, ground: jax.Array, aerial: jax.Array, mesh: Mesh) -> dict[str, float]:
-        """Retrieval metrics of every split from features of the unions, standardised within the split."""
-        metrics = {}
-        for name, split in self._splits.items():
-            queries = _select(ground, np.searchsorted(self._panoramas, split.panoramas), mesh)
-            gallery = _select(aerial, np.searchsorted(self._tiles, split.tiles), mesh)
-            queries = _standardise(queries, len(split.panoramas), _rows(mesh))
-            gallery = _standardise(gallery, len(split.tiles), _rows(mesh))
-            found = rank_metrics(queries, gallery, split.references, num_aerial=len(split.tiles))
-            metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
-        return metrics
-
-    def _measure_constants(self, baselines: dict[str, dict[str, float]]) -> dict[str, float]:
-        """What stands beside every recall: sizes, chance, and what colour alone finds."""
-        constants: dict[str, float] = {}
-        for name, split in self._splits.items():
-            constants[f"{name}/queries"] = float(len(split.panoramas))
-            constants[f"{name}/gallery"] = float(len(split.tiles))
-            constants |= {f"{name}/chance_{metric}": value for metric, value in chance(split).items()}
-            for baseline, found in baselines.items():
-                for metric in ("top1", "top5"):
-                    constants[f"{name}/{baseline}_{metric}"] = found[f"{name}/{metric}"]
-        return constants
+    def _measure_constants(
+        self, ground: cross_view_constants.Features, aerial: cross_view_constants.Features, mesh: Mesh
+    ) -> dict[str, float]:
+        return cross_view_constants.constants(
+            self._splits,
+            ground,
+            aerial,
+            {name: self._panorama_rows(split.panoramas, mesh) for name, split in self._splits.items()},
+            {name: self._tile_rows(split.tiles, mesh) for name, split in self._splits.items()},
+            mesh,
+        )
 
 
-def _row(split: str, metrics: dict[str, float]) -> dict[str, str]:
-    def percent(name: str, digits: int = 1) -> str:
-        return f"{100 * metrics[f'{split}/{name}']:.{digits}f}"
-
-    def colour(metric: str) -> str:
-        return f"{100 * max(metrics[f'{split}/{baseline}_{metric}'] for baseline in _BASELINES):.1f}"
-
-    return {
-        "top-1%": percent("top1_percent"),
-        "top-1": percent("top1"),
-        "top-5": percent("top5"),
-        "top-10": percent("top10"),
-        "hit rate": percent("hit_rate"),
-        "gallery": f"{metrics[f'{split}/gallery']:.0f}",
-        "chance@1": percent("chance_top1", 2),
-        "chance@5": percent("chance_top5", 2),
-        "colour@1": colour("top1"),
-        "colour@5": colour("top5"),
-    }
-
-
-def _symmetric(
-    encode: Callable[[jax.Array], Encoded], symmetries: Callable[[jax.Array], list[jax.Array]]
-) -> Callable[[jax.Array], Encoded]:
+def _in_all_symmetries(encode: Encode, symmetries: Callable[[jax.Array], list[jax.Array]]) -> Encode:
     """Searches and places by all symmetries of an image."""
 
-    def encode_all(images: jax.Array) -> Encoded:
-        embeddings, features = zip(*(encode(turned) for turned in symmetries(images)), strict=True)
-        return Encoded(side_by_side(list(embeddings)), jnp.concatenate(features, axis=1))
+    def encode_all(variables: Variables, images: jax.Array) -> Encoded:
+        # One after the other: the program holds the model once, and the memory of one.
+        every = jax.lax.map(functools.partial(encode, variables), jnp.stack(symmetries(images)))
+        return Encoded(side_by_side(list(every.embedding)), jnp.concatenate(list(every.offset_features), axis=1))
 
     return encode_all
 
 
-def _stop_if_asked(should_stop: Callable[[], bool]) -> None:
-    if should_stop():
-        raise EvaluationStopped
-
-
 def _prefixed(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
     return {prefix + name: value for name, value in metrics.items()}
-
-
-def _rows(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, P("data"))
-
-
-@functools.partial(jax.jit, static_argnames="sharding")
-def _concatenate(parts: list[Any], sharding: NamedSharding) -> Any:
-    return jax.lax.with_sharding_constraint(jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts), sharding)
-
-
-@functools.partial(jax.jit, static_argnames="sharding")
-def _take(embeddings: jax.Array, rows: jax.Array, sharding: NamedSharding) -> jax.Array:
-    return jax.lax.with_sharding_constraint(embeddings[rows], sharding)
-
-
-@functools.partial(jax.jit, static_argnames="sharding")
-def _standardise(features: jax.Array, count: int | jax.Array, sharding: NamedSharding) -> jax.Array:
-    return jax.lax.with_sharding_constraint(standardise(features, count), sharding)
-
-
-def _select(embeddings: jax.Array, rows: Int[np.ndarray, "rows"], mesh: Mesh) -> jax.Array:
-    """Rows of sharded embeddings, again over the devices, padded to a multiple of them."""
-    rows = np.concatenate([rows, np.zeros(-len(rows) % mesh.size, rows.dtype)])
-    return _take(embeddings, rows, _rows(mesh))

@@ -5,8 +5,8 @@
 The step of `configs/demo.py:safa` (64 px, forward, backward and Adam), on noise, encoding all pairs at once and
 `--micro` at a time. The first step of both is compared, loss and every gradient. With towers that compute in float64
 they must agree to 1e-5; in float32, as in training, a sum over millions of positions in another order already differs
-by more than that, and both are a hundred times further from the float64 gradient. Then the two take turns. Memory is
-the compiler's plan for intermediate results, beside the parameters and the images.
+by more than that, and either is some fifty times further from the gradient in float64. Then the two take turns. Memory
+is the compiler's plan for intermediate results, beside the parameters and the images.
 
 On CPUs the loop over micro-batches is far slower than the third that its work adds: XLA brings convolutions into the
 form that its fast routines take only outside of loops (https://github.com/jax-ml/jax/issues/12868).

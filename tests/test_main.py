@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from vigor_jax import command_line
+
 ROOT = Path(__file__).parents[1]
 CONFIG = """\
 import ml_collections
@@ -86,3 +88,11 @@ def test_help_shows_commands(run_main):
 
 def test_missing_usage_names_the_demo(run_main):
     assert "python main.py --config=configs/demo.py" in run_main().stderr
+
+
+def test_profile_is_a_switch():
+    assert command_line.profiles(["main.py", "--config=c.py", "--profile"]) == (True, ["main.py", "--config=c.py"])
+    assert command_line.profiles(["main.py", "--profile=false", "x"]) == (False, ["main.py", "x"])
+    assert command_line.profiles(["main.py"]) == (False, ["main.py"])
+    with pytest.raises(command_line.UsageError, match="--profile=maybe"):
+        command_line.profiles(["main.py", "--profile=maybe"])

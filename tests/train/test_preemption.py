@@ -265,9 +265,10 @@ def test_two_hosts_stop_after_the_same_step(start_toy, toy_task, toy_config, tmp
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     workdir = tmp_path / "run"
-    flags = ["--distributed=on", f"--coordinator_address={address}", "--num_processes=2"]
+    flags = ["--distributed=on", f"--coordinator_address={address}", "--num_processes=2", "--profile"]
     hosts = [start_toy(workdir, *flags, f"--process_id={i}", devices=1, batch_seconds=0.02) for i in range(2)]
-    wait_for(lambda: (workdir / "metrics.jsonl").exists() and (workdir / "metrics.jsonl").read_text(), hosts[0])
+    # The first host alone leaves a trace, of a machine of which both might write one.
+    wait_for(lambda: list(workdir.glob("profile/plugins/profile/*/perfetto_trace.json.gz")), hosts[0])
     hosts[1].send_signal(signal.SIGTERM)
     logs = [host.communicate(timeout=120)[1] for host in hosts]
     assert [host.returncode for host in hosts] == [75, 75], logs
@@ -275,6 +276,8 @@ def test_two_hosts_stop_after_the_same_step(start_toy, toy_task, toy_config, tmp
     assert first, logs[0]
     assert f"[host 1] Stopped by SIGTERM after step {first[1]} of 60, with all other hosts." in logs[1]
     assert PROMISE in logs[1]
+    assert f"Profile of steps 4 to 7 (5 were wanted, but then came the checkpoint of step 7): {workdir}" in logs[0]
+    assert len(list(workdir.rglob("*.xplane.pb"))) == 1
     (saved,) = (workdir / "checkpoints_interrupted").iterdir()
     assert saved.name == first[1]
     with Checkpoints(workdir / "checkpoints", newest=3, selection_metric=toy_task.selection_metric) as checkpoints:

@@ -103,7 +103,8 @@ class IntervalMeter:
     def paused(self) -> Iterator[None]:
         """Stops the clock for what is done within, such as compiling, once the devices have done every step.
 
-        No batch may be waited for meanwhile.
+        No batch may be waited for meanwhile. On every host after the same steps: which steps an interval has timed
+        depends on it, and hosts that have timed none compare nothing with the others.
         """
         self.finish()
         before = self._clock()

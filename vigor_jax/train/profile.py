@@ -21,13 +21,16 @@ Paused = Callable[[], AbstractContextManager[None]]
 
 
 class Profile:
-    """Traces some steps of a start, on this host and its devices; a context manager, which ends the trace in any case.
+    """Traces some steps of a start, on the first host and its devices; a context manager, which ends it in any case.
 
     The trace begins and ends with idle devices, so that it has whole steps. It changes nothing that is computed. It
     ends before its time where something else than steps follows: a compilation, an evaluation, a checkpoint.
+
+    To be used on every host alike: those that write none wait for their devices at the same steps, by which hosts agree
+    on what they measure of each other (`train.host_spread`).
     """
 
-    def __init__(self, workdir: Path, first: int, total: int, *, wanted: bool = True):
+    def __init__(self, workdir: Path, first: int, total: int, *, wanted: bool = True, writes: bool = True):
         """Chooses the steps.
 
         Args:
@@ -35,10 +38,12 @@ class Profile:
           first: updates done when this start begins.
           total: updates done at the end of the run.
           wanted: False: nothing is traced.
+          writes: this is the first host.
         """
         self._folder = workdir / FOLDER
         # Where few steps are left, cold ones are better than none.
         self._begin = first + 1 + max(0, min(_WARM_UP, total - first - STEPS)) if wanted else None
+        self._writes = writes
         self._is_tracing = False
         self._traced: list[int] = []
 
@@ -71,6 +76,8 @@ class Profile:
             return
         with paused():
             self._stop()
+        if not self._writes:
+            return
         fewer = f" ({STEPS} were wanted, but then came {follows})" if len(self._traced) < STEPS else ""
         logging.info(
             "Profile of steps %d to %d%s: %s\nTo look at it: pip install xprof; xprof --logdir=%s --port=%d\n"
@@ -84,15 +91,17 @@ class Profile:
         )
 
     def _start(self) -> None:
-        options = jax.profiler.ProfileOptions()
-        # Tracing each Python call of each thread that decodes would slow down what is to be measured.
-        options.python_tracer_level = 0
-        jax.profiler.start_trace(self._folder, create_perfetto_trace=True, profiler_options=options)
+        if self._writes:
+            options = jax.profiler.ProfileOptions()
+            # Tracing each Python call of each thread that decodes would slow down what is to be measured.
+            options.python_tracer_level = 0
+            jax.profiler.start_trace(self._folder, create_perfetto_trace=True, profiler_options=options)
         self._is_tracing = True
 
     def _stop(self) -> None:
         self._is_tracing = False
-        jax.profiler.stop_trace()
+        if self._writes:
+            jax.profiler.stop_trace()
 
     def __enter__(self) -> "Profile":
         return self

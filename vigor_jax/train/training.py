@@ -52,7 +52,7 @@ def train(
     with (
         # Reads the first batches while the step is compiled.
         DeviceFeed(run.task.batches(first), run.mesh, AXIS) as feed,
-        Profile(run.workdir, first, run.total_steps, wanted=profile and run.is_first_host) as tracer,
+        Profile(run.workdir, first, run.total_steps, wanted=profile, writes=run.is_first_host) as tracer,
     ):
         meter = IntervalMeter(lambda: feed.wait_seconds, first)
         run.watch.alive(f"waiting for the data of step {first + 1}")

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int
 from vigor_jax.retrieval.embeddings import both_views
 from vigor_jax.retrieval.errors import EvaluationError
 from vigor_jax.retrieval.position import position_errors_m, summary
-from vigor_jax.retrieval.score_pass import Question, Reader, count, require_references, score_pass
+from vigor_jax.retrieval.references import require_references
+from vigor_jax.retrieval.score_pass import Question, Reader, count, score_pass
 from vigor_jax.retrieval.windows import windows
 
 

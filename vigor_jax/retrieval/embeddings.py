@@ -18,7 +18,7 @@ from vigor_jax.retrieval.sharded_rows import common_mesh, place_rows
 class Embeddings:
     """Finite embeddings of one view. The array may hold other rows too, which are never looked at."""
 
-    array: Float[Array, "padded dim"]  # rows over all devices of the mesh, in equal shares
+    array: Float[Array | jax.ShapeDtypeStruct, "padded dim"]  # rows over all devices of the mesh, in equal shares
     mesh: Mesh
     rows: Int[np.ndarray, "count"]  # of the array, for each embedding; all different
     lengths: Float[np.ndarray, "count"]  # Euclidean

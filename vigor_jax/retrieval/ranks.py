@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, Int
 
 from vigor_jax.retrieval.embeddings import both_views
 from vigor_jax.retrieval.errors import EvaluationError
-from vigor_jax.retrieval.score_pass import Question, Reader, count, require_references, score_pass
+from vigor_jax.retrieval.references import require_references
+from vigor_jax.retrieval.score_pass import Question, Reader, count, score_pass
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,8 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from vigor_jax.retrieval.device_lists import device_lists
 from vigor_jax.retrieval.embeddings import Embeddings
-from vigor_jax.retrieval.errors import EvaluationError
 from vigor_jax.retrieval.sharded_rows import place_rows
 
 # Scores closer than this share of the lengths' product are a tie. The same two vectors score a little apart at
@@ -127,13 +127,40 @@ def score_pass(
       query_block: queries scored at once, over all devices; None: as many as suit the kind of device.
       reference_block: references scored at once, on each device; likewise.
     """
+    arrays, static, at = _asked(ground, aerial, questions, query_block, reference_block)
+    found = _read(*arrays, **static)
+    return tuple(
+        question.answer(jax.tree.map(lambda x: np.asarray(x)[at], results))
+        for question, results in zip(questions, found, strict=True)
+    )
+
+
+def extra_bytes(
+    ground: Embeddings,
+    aerial: Embeddings,
+    *questions: Question,
+    query_block: int | None = None,
+    reference_block: int | None = None,
+) -> int:
+    """What a pass needs on each device beyond the embeddings, by the compiled program, which is not run.
+
+    The embeddings' arrays may be `jax.ShapeDtypeStruct`s; the rest is as of `score_pass`.
+    """
+    arrays, static, _ = _asked(ground, aerial, questions, query_block, reference_block)
+    needed = _read.lower(*arrays, **static).compile().memory_analysis()
+    embeddings = sum(x.size * x.dtype.itemsize for x in arrays[:2]) // ground.mesh.size
+    return needed.temp_size_in_bytes + needed.output_size_in_bytes + needed.argument_size_in_bytes - embeddings
+
+
+def _asked(ground, aerial, questions, query_block, reference_block):
+    """Arguments of `_read`: (arrays, static ones, where in its results the queries are)."""
     mesh = ground.mesh
     usual = _CPU_BLOCKS if mesh.devices.flat[0].platform == "cpu" else _ACCELERATOR_BLOCKS
-    queries = _lists(ground, -(-(query_block or usual[0]) // mesh.size), 8)
-    references = _lists(aerial, reference_block or usual[1], _LANES)
+    queries = device_lists(ground, -(-(query_block or usual[0]) // mesh.size), 8)
+    references = device_lists(aerial, reference_block or usual[1], _LANES)
     slack = (TIE_TOLERANCE * aerial.lengths.max() * ground.lengths).astype(np.float32)
     slots = [np.where(q.references >= 0, references.slot[q.references], -1).astype(np.int32) for q in questions]
-    found = _read(
+    arrays = (
         ground.array,
         aerial.array,
         place_rows(queries.rows, mesh),
@@ -142,55 +169,14 @@ def score_pass(
         [place_rows(queries.laid_out(x, -1), mesh) for x in slots],
         place_rows(queries.laid_out(slack, 0), mesh),
         np.array([queries.blocks, references.blocks], np.int32),
-        mesh=mesh,
-        readers=tuple(question.reader for question in questions),
-        query_block=queries.block,
-        reference_block=references.block,
     )
-    at = queries.result_at
-    return tuple(
-        question.answer(jax.tree.map(lambda x: np.asarray(x)[at], results))
-        for question, results in zip(questions, found, strict=True)
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Lists:
-    """Which rows each device goes through, in blocks: [devices * capacity], each device's part filled up with -1."""
-
-    rows: Int[np.ndarray, "slots"]  # of the device's share of the array; 0 in the filling
-    number: Int[np.ndarray, "slots"]  # of the embedding; -1 in the filling
-    slot: Int[np.ndarray, "count"]  # of each embedding
-    result_at: tuple[np.ndarray, np.ndarray]  # of each embedding, in results [blocks, devices * block]
-    block: int  # rows a device takes at once
-    blocks: int  # until every device is through
-
-    def laid_out(self, values: np.ndarray, filling: int) -> np.ndarray:
-        """Values of the embeddings by slot."""
-        by_slot = np.full((len(self.rows), *values.shape[1:]), filling, values.dtype)
-        by_slot[self.slot] = values
-        return by_slot
-
-
-def _lists(embeddings: Embeddings, most: int, unit: int) -> _Lists:
-    """As long for any part of an array as for the whole, so that one program serves all; blocks of some `unit`s."""
-    devices = embeddings.mesh.size
-    share = embeddings.array.shape[0] // devices
-    # The blocks of the whole are as equal as can be, as the filling is multiplied too.
-    block = -(-share // -(-share // most))
-    if block > unit:
-        block = -(-block // unit) * unit
-    capacity = -(-share // block) * block
-    device, row = np.divmod(embeddings.rows, share)
-    count = np.bincount(device, minlength=devices)
-    order = np.argsort(device, kind="stable")
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
-    slot = device * capacity + place
-    rows, number = np.zeros(devices * capacity, np.int32), np.full(devices * capacity, -1, np.int32)
-    rows[slot], number[slot] = row, np.arange(len(slot))
-    result_at = place // block, device * block + place % block
-    return _Lists(rows, number, slot, result_at, block, -(-int(count.max()) // block))
+    static = {
+        "mesh": mesh,
+        "readers": tuple(question.reader for question in questions),
+        "query_block": queries.block,
+        "reference_block": references.block,
+    }
+    return arrays, static, queries.result_at
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "readers", "query_block", "reference_block"))
@@ -260,24 +246,3 @@ def _slice(array, block, size):
 
 def _take(embeddings, rows):
     return embeddings.at[rows].get(mode="promise_in_bounds").astype(jnp.float32)
-
-
-def require_references(references: np.ndarray, num_ground: int, num_aerial: int) -> None:
-    """Refuses references that are not [queries, own] rows of the gallery, for no more queries than there are.
-
-    Raises:
-      EvaluationError: says what was found.
-    """
-    if references.ndim != 2 or not references.size:
-        raise EvaluationError(f"references are {references.shape}: expected [queries, own].")
-    if references.dtype.kind not in "iu":
-        raise EvaluationError(f"references are {references.dtype}: expected rows of the aerial embeddings.")
-    if len(references) > num_ground:
-        raise EvaluationError(f"{len(references)} queries have references but only {num_ground} have an embedding.")
-    outside = (references < 0) | (references >= num_aerial)
-    if outside.any():
-        query, column = np.argwhere(outside)[0]
-        raise EvaluationError(
-            f"{int(outside.any(axis=1).sum())} queries name a reference that has no embedding; the first is query "
-            f"{query} with reference {references[query, column]} of 0..{num_aerial - 1}."
-        )

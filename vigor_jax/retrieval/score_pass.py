@@ -28,8 +28,8 @@ TIE_TOLERANCE = 4e-6
 
 # Queries and references. On a CPU a block of references is copied for each block of queries, and both stay small; an
 # accelerator multiplies 4096 x 4096 in milliseconds, beside which what comes between two products is little.
-_CPU_BLOCKS = 2048, 1024
-_ACCELERATOR_BLOCKS = 4096, 4096
+CPU_BLOCKS = 2048, 1024
+ACCELERATOR_BLOCKS = 4096, 4096
 
 _LANES = 128  # a vector register's or a warp's worth of columns, several times over
 
@@ -155,7 +155,7 @@ def extra_bytes(
 def _asked(ground, aerial, questions, query_block, reference_block):
     """Arguments of `_read`: (arrays, static ones, where in its results the queries are)."""
     mesh = ground.mesh
-    usual = _CPU_BLOCKS if mesh.devices.flat[0].platform == "cpu" else _ACCELERATOR_BLOCKS
+    usual = CPU_BLOCKS if mesh.devices.flat[0].platform == "cpu" else ACCELERATOR_BLOCKS
     queries = device_lists(ground, -(-(query_block or usual[0]) // mesh.size), 8)
     references = device_lists(aerial, reference_block or usual[1], _LANES)
     slack = (TIE_TOLERANCE * aerial.lengths.max() * ground.lengths).astype(np.float32)

@@ -208,6 +208,7 @@ def _step(name: str, devices: int, size: int, **changes: object) -> Callable[...
 
     def step(variables, batch):
         def loss(params):
+            params = jax.lax.pcast(params, meshes.AXIS, to="varying")  # as the trainer's step does
             return _loss(model, {**variables, "params": params}, batch, size, meshes.AXIS)
 
         return jax.value_and_grad(loss, has_aux=True)(variables["params"])

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,3 +128,19 @@ def test_keys_of_steps_and_seeds_differ():
     keys = [states.step_key(seed, jnp.int32(t)) for seed in (0, 1) for t in range(3)]
     data = {tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys}
     assert len(data) == 6
+
+
+def test_gradients_are_summed_over_the_devices_in_float32_whatever_computes_them(toy_task):
+    class InBfloat16(toy_task):
+        def loss(self, variables, batch, key, **others):
+            params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables["params"])
+            return super().loss({**variables, "params": params}, batch, key, **others)
+
+    mesh, optimizer = meshes.data_mesh(jax.devices()[:4]), optax.sgd(1.0)
+    task = InBfloat16()
+    step = steps.make(task, optimizer, lambda step: 0.5, 7, mesh)
+    lowered = step.lower(states.abstract(task, optimizer, 7, mesh), on(mesh, task.batch(0))).as_text()
+    summed = re.findall(r'"stablehlo.all_reduce".*?\}\) : \((.*?)\)', lowered, re.DOTALL)
+    assert "bf16" in lowered
+    assert summed
+    assert not any("bf16" in array for array in summed)

@@ -39,7 +39,8 @@ def training_pairs(
 
     Args:
       model: of the variables.
-      variables: replicated over the axis.
+      variables: the same on all devices. With micro-batches, parameters under a mapped axis that vary over it
+        (`jax.lax.pcast`), so that their gradients are not summed over the devices in every micro-batch.
       aerial: row i matches row i of `ground`.
       ground: panoramas.
       semi_positive: second tiles of the pairs.
@@ -56,10 +57,6 @@ def training_pairs(
 
     params = variables["params"]
     aerial_key, ground_key = jax.random.split(dropout)
-    if axis_name is not None:
-        # The gradients of the micro-batches then add up on each device and are summed over the devices once, at the
-        # end, and not in every micro-batch.
-        params = jax.lax.pcast(params, axis_name, to="varying")
 
     def describe(view: str, images: list[Array], key: jax.Array) -> Array:
         def one(images: Array, key: jax.Array) -> Array:

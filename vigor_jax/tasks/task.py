@@ -89,7 +89,8 @@ class Task(Protocol):
         """The global batch's loss, from inside the mapped step.
 
         Args:
-          variables: replicated.
+          variables: the same on every device; but "params" are typed as each device's own (varying over the axis), so
+            that their gradients are summed over the devices once, in their own type.
           batch: this device's rows.
           key: folded from the seed and the step; equal on all devices.
           carry: this device's part of what the step before handed on.

@@ -28,6 +28,10 @@ def make(task: Task, optimizer: optax.GradientTransformation, schedule: optax.Sc
         key = step_key(seed, state.step)
 
         def loss_of(params: Variables) -> tuple[jax.Array, tuple[Variables, Metrics, Carry, Feedback]]:
+            # Each device's own from here on: their gradients then add up on each device in float32 and are summed over
+            # the devices once, at the end. Otherwise JAX would sum them wherever a parameter meets a device's rows:
+            # in the type of the computation, and in every turn of a loop.
+            params = jax.lax.pcast(params, AXIS, to="varying")
             variables = {"params": params, **state.model_state}
             loss, output = task.loss(variables, batch, key, carry=state.carry, axis_name=AXIS)
             return loss, (output.model_state, output.metrics, output.carry, output.feedback)

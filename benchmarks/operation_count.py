@@ -1,5 +1,6 @@
 """How many operations a training step takes, counted from the shapes of its layers."""
 
+import dataclasses
 from typing import Literal
 
 from vigor_jax.models.vgg import CONVOLUTIONS, scaled
@@ -8,8 +9,24 @@ _CHANNELS = (64, 128, 256, 512, 512)
 _TAPS = 9
 
 
-def vgg_multiply_adds(configuration: Literal["A", "D"], width: float, height: int, columns: int) -> int:
-    """Of one image's forward pass to the last convolution: 31.3 G for VGG-16 at 320 x 320.
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A 3x3 convolution that keeps its input's height and width."""
+
+    name: str
+    height: int
+    width: int
+    channels_in: int
+    channels_out: int
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one image's forward pass, as if the border were not padded with zeros."""
+        return _TAPS * self.channels_in * self.channels_out * self.height * self.width
+
+
+def vgg_layers(configuration: Literal["A", "D"], width: float, height: int, columns: int) -> list[Layer]:
+    """The convolutions of an image of height x columns pixels.
 
     Args:
       configuration: of the VGG paper's table 1: "A" is VGG-11, "D" is VGG-16.
@@ -17,15 +34,20 @@ def vgg_multiply_adds(configuration: Literal["A", "D"], width: float, height: in
       height: of the image in pixels.
       columns: its width in pixels.
     """
-    total, channels_in = 0, 3
-    for stage, (channels, convolutions) in enumerate(zip(_CHANNELS, CONVOLUTIONS[configuration], strict=True)):
-        if stage:
+    found: list[Layer] = []
+    for stage, count in enumerate(CONVOLUTIONS[configuration], 1):
+        if stage > 1:
             height, columns = -(-height // 2), -(-columns // 2)
-        for _ in range(convolutions):
-            channels_out = scaled(channels, width)
-            total += _TAPS * channels_in * channels_out * height * columns
-            channels_in = channels_out
-    return total
+        for i in range(1, count + 1):
+            inward = found[-1].channels_out if found else 3
+            outward = scaled(_CHANNELS[stage - 1], width)
+            found.append(Layer(f"conv{stage}_{i}", height, columns, inward, outward))
+    return found
+
+
+def vgg_multiply_adds(configuration: Literal["A", "D"], width: float, height: int, columns: int) -> int:
+    """Of one image's forward pass to the last convolution: 31.3 G for VGG-16 at 320 x 320."""
+    return sum(layer.multiply_adds for layer in vgg_layers(configuration, width, height, columns))
 
 
 def hybrid_step_flop(configuration: Literal["A", "D"], width: float, image: int, batch: int) -> int:

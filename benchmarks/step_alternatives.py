@@ -129,7 +129,9 @@ def kernel_gradient_as_products() -> contextlib.AbstractContextManager:
             for i in range(3)
             for j in range(3)
         ]
-        return to_images, jnp.stack(taps).reshape(kernel.shape).astype(kernel.dtype)
+        to_kernel = jnp.stack(taps).reshape(kernel.shape).astype(kernel.dtype)
+        # In the mapped step every device has the same kernel, and the gradient of a sum with it is added up over them.
+        return to_images, jax.vjp(lambda kernel: kernel + to_kernel, kernel)[1](to_kernel)[0]
 
     convolution = jax.custom_vjp(_convolution)
     convolution.defvjp(lambda images, kernel: (_convolution(images, kernel), (images, kernel)), backward)

@@ -101,7 +101,7 @@ def check(backbone: str = "vgg16") -> dict[str, Any]:
     """
     size = Size(batch=4, image=64, width=0.125, backbone=backbone, dtype="float32")
     # Heads that differ: from the authors' start all descriptors are nearly alike, and rounding is much of the rest.
-    config = dataclasses.replace(config_of(size, aggregation_std=0.1), optimizer=OptimizerConfig(learning_rate=1e-4))
+    config = dataclasses.replace(config_of(size, aggregation_std=0.04), optimizer=OptimizerConfig(learning_rate=1e-4))
     batch = noise_batch(size)
     with jax.default_matmul_precision("highest"):
         ours = HybridStep(config, _mesh(), batch, keeping_gradient(optimizer.create(config.optimizer)))
@@ -117,11 +117,11 @@ def check(backbone: str = "vgg16") -> dict[str, Any]:
     # Where two values of a pool's window are equal but for rounding, the libraries may choose another each, and the
     # layers below then differ by the share of that one window: hence the median, and a wider bound for the worst.
     typical, worst = statistics.median(apart), max(apart)
-    assert typical < 1e-5, f"gradients differ from PyTorch's: {by_parameter}"
+    assert typical < 3e-5, f"gradients differ from PyTorch's: {by_parameter}"
     assert worst < 0.02, f"gradients differ from PyTorch's: {by_parameter}"
     assert by_step[0] < 1e-5, f"losses differ from PyTorch's: {losses}, {losses_of_peer}"
     # Adam's first updates turn the least gradient into a whole step, and rounding decides the sign of some.
-    assert max(by_step) < 1e-3, f"losses differ from PyTorch's: {losses}, {losses_of_peer}"
+    assert max(by_step) < 1e-4, f"losses differ from PyTorch's: {losses}, {losses_of_peer}"
     return {
         "gradient_apart": typical,
         "worst_gradient_apart": worst,

@@ -137,4 +137,4 @@ def test_donated_buffers_and_gradients_of_images_are_read_off_the_program(benchm
 def test_the_step_in_pytorch_is_the_same(benchmark_module):
     pytest.importorskip("torch", reason="PyTorch is in the extra bench")
     found = benchmark_module("train_step").check("vgg11")
-    assert found["gradient_apart"] < 1e-5
+    assert found["gradient_apart"] < 3e-5

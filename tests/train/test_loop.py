@@ -279,13 +279,16 @@ def test_the_learning_rate_is_the_schedules(toy_task, toy_config, register_toy, 
     assert rates == pytest.approx([0.5 * 0.1 ** (t / 2) for t in range(4)], rel=1e-5)
 
 
-def test_too_little_memory_names_the_knobs(toy_task, toy_config, register_toy, tmp_path):
-    class Large(toy_task):
-        def evaluate(self, variables, mesh, should_stop):
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nlong list")
+@pytest.mark.parametrize("where", ["loss", "evaluate"])
+def test_too_little_memory_names_the_knobs(toy_task, toy_config, register_toy, tmp_path, monkeypatch, where):
+    """Whether the compiler finds out or the device."""
 
-    register_toy(Large())
-    with pytest.raises(UserError) as error:
+    def exhausted(self, *arguments, **named):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nlong list")
+
+    monkeypatch.setattr(toy_task, where, exhausted)
+    register_toy(toy_task())
+    with pytest.raises(TooLittleMemory) as error:
         train_and_evaluate(toy_config(), tmp_path)
     assert "Out of memory allocating 9 bytes" in str(error.value)
     assert "config.model.remat=True (now False)" in str(error.value)

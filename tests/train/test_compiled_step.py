@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
@@ -26,7 +27,7 @@ def made(toy_task, toy_config):
 
 
 def test_the_program_does_the_steps_of_the_plain_one(made):
-    compiled, plain, fresh, batches = made(2)
+    compiled, plain, fresh, batches = made(8)
     ours, theirs = fresh(), fresh()
     assert not compiled.is_compiled_for(batches[0])
     compiled.compile(ours, batches[0])
@@ -40,14 +41,14 @@ def test_the_program_does_the_steps_of_the_plain_one(made):
 
 
 def test_each_structure_of_batch_has_a_program_of_its_own(made):
-    compiled, _, fresh, (batch, *_) = made(2)
+    compiled, _, fresh, (batch, *_) = made(8)
     state = fresh()
     compiled.compile(state, batch)
     others = {
         "another array": batch | {"more": batch["poison"]},
         "one less": {name: batch[name] for name in ("ground", "aerial")},
         "another type": batch | {"poison": batch["poison"].astype(np.int32)},
-        "another shape": {name: rows[:4] for name, rows in batch.items()},
+        "another shape": {name: jnp.concatenate([rows, rows]) for name, rows in batch.items()},
     }
     for other in others.values():
         assert not compiled.is_compiled_for(other)
@@ -64,17 +65,18 @@ def test_a_program_of_an_earlier_start_is_found(made):
     least = jax.config.jax_persistent_cache_min_compile_time_secs
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     try:
-        earlier, _, fresh, (batch, *_) = made(1)
+        earlier, _, fresh, (batch, *_) = made(8)
         state = fresh()
         earlier.compile(state, batch)
-        later, *_ = made(1)
+        later, *_ = made(8)
         assert later.compile(state, batch).was_kept
-        assert not later.compile(state, {name: rows[:5] for name, rows in batch.items()}).was_kept
+        larger = {name: jnp.concatenate([rows, rows]) for name, rows in batch.items()}
+        assert not later.compile(state, larger).was_kept
     finally:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [1, 8])
 def test_memory_is_what_arrays_and_compiler_say(made, devices):
     compiled, plain, fresh, (batch, *_) = made(devices)
     state = fresh()

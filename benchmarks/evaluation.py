@@ -5,8 +5,8 @@
 `ranks`: the rank metrics of all queries. `whole`: what an evaluation makes of a split's descriptors: ranks, the five
 best tiles, assisted navigation and the distances in metres, in one pass over the scores; the peer's is its recalls and,
 by a second multiplication, its distances, as assisted navigation was not published. Ours reads float32 arrays on the
-devices, the peer the same numbers in float64, which is how the authors' code holds them; what its ranks take
-in float32 stands beside. Both must agree: in each recall to the share of the queries that ties could decide, as ties count against
+devices, the peer the same numbers in float64, which is how the authors' code holds them; what its ranks take in float32
+stands beside. Both must agree: in each recall to the share of the queries that ties could decide, as ties count against
 ours and for theirs, and in each distance to a centimetre.
 
 Times are of turns in one process; memory is the highest that a second run, in a process of its own, needs beyond the

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,9 @@ def config_of(size: Size, aggregation_std: float = 0.005) -> Config:
 
 class HybridTask(CrossView):
     """`CrossView` as far as a step needs it."""
+
+    steps_per_epoch = 1
+    fingerprint: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, config: Config):
         """Not that of the task, which opens the data set."""

@@ -266,7 +266,7 @@ def test_two_hosts_stop_after_the_same_step(start_toy, toy_task, toy_config, tmp
         address = f"127.0.0.1:{free.getsockname()[1]}"
     workdir = tmp_path / "run"
     flags = ["--distributed=on", f"--coordinator_address={address}", "--num_processes=2", "--profile"]
-    hosts = [start_toy(workdir, *flags, f"--process_id={i}", devices=1, batch_seconds=0.02) for i in range(2)]
+    hosts = [start_toy(workdir, *flags, f"--process_id={i}", devices=1, batch_seconds=0.2) for i in range(2)]
     # The first host alone leaves a trace, of a machine of which both might write one.
     wait_for(lambda: list(workdir.glob("profile/plugins/profile/*/perfetto_trace.json.gz")), hosts[0])
     hosts[1].send_signal(signal.SIGTERM)

@@ -97,7 +97,8 @@ def test_published_sizes():
     assert variables["params"]["ground_aggregation"]["kernel_in"].shape == (200, 100, 8)
 
 
-@pytest.mark.parametrize("name", ["safa_unpooled", "fully_connected"])
+# SAFA's quick form is the whole task's: tests/tasks/test_cross_view.py.
+@pytest.mark.parametrize("name", [pytest.param("safa_unpooled", marks=pytest.mark.long), "fully_connected"])
 def test_loss_gradient_and_statistics_on_devices_are_those_of_one(name):
     model, variables = _init(name)
     aerial, ground = _images(8)

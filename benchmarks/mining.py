@@ -165,12 +165,16 @@ class _Mining:
         self._tiles = self._put(self.aerial[: size.batch])
 
     def fill(self) -> None:
-        """Puts every tile in."""
-        for start in range(0, self._size.capacity, self._size.batch):
-            tiles = np.minimum(np.arange(start, start + self._size.batch), self._size.capacity)
-            known = tiles < self._size.capacity
-            vectors = self.aerial[np.where(known, tiles, 0)]
-            self._run(self._queries[0], np.where(known, tiles, -1), self._put(vectors))
+        """Puts every tile in, each into the slot of its number."""
+        capacity = self._size.capacity
+        slots, rows = np.arange(capacity, dtype=np.int32), len(self.pool.embeddings)
+        filled = self.pool.replace(
+            embeddings=np.pad(self.aerial, ((0, rows - capacity), (0, 0))),
+            tile=slots,
+            group=np.zeros(capacity, np.int32),
+            slot=np.append(slots, np.int32(-1)),
+        )
+        self.pool = jax.device_put(filled, jax.tree.map(lambda array: array.sharding, self.pool))
 
     def a_step(self) -> None:
         """What one step adds: the batch's tiles go in again, and its panoramas are ranked."""

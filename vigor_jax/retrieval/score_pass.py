@@ -28,7 +28,7 @@ TIE_TOLERANCE = 4e-6
 
 # Queries and references. On a CPU a block of references is copied for each block of queries, and both stay small; an
 # accelerator multiplies 4096 x 4096 in milliseconds, beside which what comes between two products is little.
-CPU_BLOCKS = 2048, 1024
+CPU_BLOCKS = 1536, 1024
 ACCELERATOR_BLOCKS = 4096, 4096
 
 _LANES = 128  # a vector register's or a warp's worth of columns, several times over

@@ -53,15 +53,15 @@ def test_a_data_set_in_parts_is_joined_and_an_interruption_costs_one(config, tre
     (tree / "train/b/003.jpg").write_bytes(sound[:-20] + bytes(20))
     with pytest.raises(ImageError, match=r"train/b/003\.jpg.*vigor_jax\.datasets check --data=image_folders --root="):
         load_images(config)
-    (first,) = (name for name in folders(config) if (Path(config.data_dir, "image_folders", name, "1.0.0")).exists())
+    (first,) = (name for name in folders(config) if (Path(config.data_dir, "image_folders", name, "1.1.0")).exists())
     assert first.endswith("-1of3")
     # Without the raw data, what is there is not enough.
     with pytest.raises(NoPhotos, match="Only some of its parts are prepared"):
         load_images(dataclasses.replace(config, root=""))
     (tree / "train/b/003.jpg").write_bytes(sound)
-    written = (Path(config.data_dir) / "image_folders" / first / "1.0.0" / "files.json").stat().st_mtime_ns
+    written = (Path(config.data_dir) / "image_folders" / first / "1.1.0" / "files.json").stat().st_mtime_ns
     data = load_images(config)
-    assert (Path(config.data_dir) / "image_folders" / first / "1.0.0" / "files.json").stat().st_mtime_ns == written
+    assert (Path(config.data_dir) / "image_folders" / first / "1.1.0" / "files.json").stat().st_mtime_ns == written
     assert [name.rsplit("-", 1)[-1] for name in folders(config)] == ["1of3", "2of3", "3of3"]
     assert len(data) == len(data.images) == 12
     assert_as_written(data, tree, 12)
@@ -88,7 +88,7 @@ def test_changed_folders_and_impossible_wishes_are_named(config):
         load_images(dataclasses.replace(config, name="imagnet"))
     with pytest.raises(NoPhotos, match=r"no photos at --config\.images\.root=''"):
         load_images(dataclasses.replace(config, root="", stored_side=99))
-    (folder,) = (Path(config.data_dir) / "image_folders").glob("*/1.0.0")
+    (folder,) = (Path(config.data_dir) / "image_folders").glob("*/1.1.0")
     sizes = folder / "sizes.npy"
     sizes.write_bytes(sizes.read_bytes()[:-8])
     with pytest.raises(UserError, match=r"sizes\.npy has \d+ bytes, not the \d+ that were written"):

@@ -25,26 +25,48 @@ def _load_rendered_city(data: DataConfig, rendered_city: RenderedCityConfig, ver
     return rendered_city_dataset_builder.load(data, rendered_city, verify=verify)
 
 
-def _load_grocery(images: ImageDataConfig, verify: bool) -> LabelledImages:
+def _load_grocery(images: ImageDataConfig, rendered_city: RenderedCityConfig, verify: bool) -> LabelledImages:
+    del rendered_city
     from vigor_jax.datasets.grocery import grocery_dataset_builder
 
     return grocery_dataset_builder.load(images, verify=verify)
 
 
-def _load_image_folders(images: ImageDataConfig, verify: bool) -> LabelledImages:
+def _load_image_folders(images: ImageDataConfig, rendered_city: RenderedCityConfig, verify: bool) -> LabelledImages:
+    del rendered_city
     from vigor_jax.datasets.image_folders import image_folders_dataset_builder
 
     return image_folders_dataset_builder.load(images, verify=verify)
 
 
-def _load_imagenet(images: ImageDataConfig, verify: bool) -> LabelledImages:
+def _load_imagenet(images: ImageDataConfig, rendered_city: RenderedCityConfig, verify: bool) -> LabelledImages:
+    del rendered_city
     from vigor_jax.datasets.imagenet import imagenet_dataset_builder
 
     return imagenet_dataset_builder.load(images, verify=verify)
 
 
+def _load_photo_positions(images: ImageDataConfig, rendered_city: RenderedCityConfig, verify: bool) -> LabelledImages:
+    del rendered_city
+    from vigor_jax.datasets.photo_positions import photo_positions_dataset_builder
+
+    return photo_positions_dataset_builder.load(images, verify=verify)
+
+
+def _load_rendered_photos(images: ImageDataConfig, rendered_city: RenderedCityConfig, verify: bool) -> LabelledImages:
+    from vigor_jax.datasets.rendered_city import photos
+
+    return photos.load(images, rendered_city, verify=verify)
+
+
 REGISTRY = {"vigor": _load_vigor, "rendered_city": _load_rendered_city}
-LABELLED_IMAGES = {"grocery": _load_grocery, "image_folders": _load_image_folders, "imagenet": _load_imagenet}
+LABELLED_IMAGES = {
+    "grocery": _load_grocery,
+    "image_folders": _load_image_folders,
+    "imagenet": _load_imagenet,
+    "photo_positions": _load_photo_positions,
+    "rendered_city": _load_rendered_photos,
+}
 
 
 def load(data: DataConfig, rendered_city: RenderedCityConfig, *, verify: bool = False) -> CrossViewData:
@@ -63,11 +85,14 @@ def load(data: DataConfig, rendered_city: RenderedCityConfig, *, verify: bool = 
     return REGISTRY[data.name](data, rendered_city, verify)
 
 
-def load_images(images: ImageDataConfig, *, verify: bool = False) -> LabelledImages:
+def load_images(
+    images: ImageDataConfig, rendered_city: RenderedCityConfig | None = None, *, verify: bool = False
+) -> LabelledImages:
     """Reads the labelled images of a config, preparing what is not prepared yet.
 
     Args:
       images: of the config.
+      rendered_city: of the config; only read where the photos are rendered. None: the extent of the schema.
       verify: read all that is prepared already, and compare it with what was written.
 
     Raises:
@@ -75,7 +100,7 @@ def load_images(images: ImageDataConfig, *, verify: bool = False) -> LabelledIma
       UserError: its data is missing or damaged, or cannot be divided as asked; says where and what to do.
     """
     _require_known("images", images.name, LABELLED_IMAGES)
-    return LABELLED_IMAGES[images.name](images, verify)
+    return LABELLED_IMAGES[images.name](images, rendered_city or RenderedCityConfig(), verify)
 
 
 def open_photos(name: str, root: str) -> "PhotoSource":
@@ -86,6 +111,8 @@ def open_photos(name: str, root: str) -> "PhotoSource":
       UserError: its data is not at the root, or only in part.
     """
     _require_known("images", name, LABELLED_IMAGES)
+    if name == "rendered_city":
+        raise ConfigError("rendered_city has no raw data to look at: it is drawn when it is prepared.")
     if name == "grocery":
         from vigor_jax.datasets.grocery.photos import GroceryPhotos
 
@@ -94,6 +121,10 @@ def open_photos(name: str, root: str) -> "PhotoSource":
         from vigor_jax.datasets.imagenet.photos import ImageNetPhotos
 
         return ImageNetPhotos(root)
+    if name == "photo_positions":
+        from vigor_jax.datasets.photo_positions.photos import PositionedPhotos
+
+        return PositionedPhotos(root)
     from vigor_jax.datasets.image_folders.photos import TreePhotos
 
     return TreePhotos(root)

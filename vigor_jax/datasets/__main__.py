@@ -83,7 +83,7 @@ def _prepare(options: argparse.Namespace, rest: list[str]) -> int:
 
     config, _ = command_line.parse(["prepare", f"--config={options.config}", *rest])
     if config.images is not None:
-        images = datasets.load_images(config.images, verify=True)
+        images = datasets.load_images(config.images, config.rendered_city, verify=True)
         splits = {"train": images.train, "validation": images.validation, "test": images.test}
         counts = ", ".join(f"{len(rows):,} {name}" for name, rows in splits.items())
         print(f"{images.name} in {config.images.data_dir}: {len(images.class_names)} classes, {counts} images")

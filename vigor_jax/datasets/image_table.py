@@ -1,11 +1,11 @@
-"""What is known about labelled images besides their pixels: names, classes, the splits they were published in."""
+"""What is known about labelled images besides their pixels: names, classes or positions, and published splits."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Int8, Int32
+from jaxtyping import Float64, Int8, Int32
 
 from vigor_jax.datasets.stored_table import StoredTable
 
@@ -27,12 +27,16 @@ class ImageTable(StoredTable):
         default_factory=lambda: np.zeros(0, np.int32)
     )
     coarse_names: Sequence[str] = ()
+    # Where each was taken, in degrees, where the data set says; else nothing.
+    lat: Float64[np.ndarray, "positions"] = dataclasses.field(default_factory=lambda: np.zeros(0))
+    lon: Float64[np.ndarray, "positions"] = dataclasses.field(default_factory=lambda: np.zeros(0))
 
     @staticmethod
     def problem(arrays: Mapping[str, np.ndarray]) -> str | None:
         """What is wrong with tables that were read; None if nothing is."""
         images, classes = len(np.atleast_1d(arrays["names"])), len(np.atleast_1d(arrays["class_names"]))
         groups = len(np.atleast_1d(arrays["coarse_names"]))
+        positions = images if arrays["lat"].size else 0
         expected = {
             "names": ("U", images),
             "labels": ("i", images),
@@ -40,6 +44,8 @@ class ImageTable(StoredTable):
             "class_names": ("U", classes),
             "coarse_of_class": ("i", classes if groups else 0),
             "coarse_names": ("U" if groups else "f", groups),  # an empty array has no kind of its own
+            "lat": ("f", positions),
+            "lon": ("f", positions),
         }
         for name, (kind, length) in expected.items():
             array = arrays[name]
@@ -49,11 +55,14 @@ class ImageTable(StoredTable):
         for name, limit in limits.items():
             if ((arrays[name] < 0) | (arrays[name] >= limit)).any():
                 return f"{name} holds numbers beyond the {limit} there are"
+        if not ((np.abs(arrays["lat"]) <= 90) & (np.abs(arrays["lon"]) <= 180)).all():
+            return "lat and lon hold a position that is none"
         return None
 
     def part(self, rows: slice) -> "ImageTable":
         """Some of the images, of all of the classes."""
-        return dataclasses.replace(self, names=self.names[rows], labels=self.labels[rows], split=self.split[rows])
+        parts = {name: getattr(self, name)[rows] for name in ("names", "labels", "split", "lat", "lon")}
+        return dataclasses.replace(self, **parts)
 
     def counts(self) -> Int32[np.ndarray, "classes splits"]:
         """Images of each class and published split."""

@@ -41,8 +41,8 @@ class PartConfig(tfds.core.BuilderConfig):
 class LabelledBuilder(PreparedBuilder, skip_registration=True):
     """Labelled images (split `images`, row i is row i of the table)."""
 
-    # Counts changes of the preparation itself (codec, resize, quality), which make prepared data stale.
-    VERSION = tfds.core.Version("1.0.0")
+    # Counts changes of the preparation itself (codec, resize, quality, tables), which make prepared data stale.
+    VERSION = tfds.core.Version("1.1.0")
     builder_config: PartConfig
 
     def __init__(

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Float64, Int, Int32
 
 from vigor_jax.datasets.cross_view import EncodedImages
 
@@ -22,6 +22,9 @@ class LabelledImages:
     train: Int[np.ndarray, "train"]  # rows, ascending; no row is of two splits
     validation: Int[np.ndarray, "validation"]  # selects the best checkpoint
     test: Int[np.ndarray, "test"]  # chooses nothing; empty where a data set has no more images
+    # Where each was taken, in degrees, where the data set says; else nothing.
+    lat: Float64[np.ndarray, "positions"] = dataclasses.field(default_factory=lambda: np.zeros(0), kw_only=True)
+    lon: Float64[np.ndarray, "positions"] = dataclasses.field(default_factory=lambda: np.zeros(0), kw_only=True)
     fingerprint: str  # changes when any table, the splits or the image preparation do; a resume compares it
 
     def __len__(self) -> int:

@@ -124,6 +124,8 @@ def _joined(builders: Sequence[LabelledBuilder], config: ImageDataConfig) -> Lab
         names=tuple(itertools.chain.from_iterable(table.names for table in tables)),
         labels=np.concatenate([table.labels for table in tables]),
         split=np.concatenate([table.split for table in tables]),
+        lat=np.concatenate([table.lat for table in tables]),
+        lon=np.concatenate([table.lon for table in tables]),
     )
     splits = held_out.divide(whole, config.validation_fraction)
     labels, class_names = whole.labels, tuple(first.class_names)
@@ -148,5 +150,7 @@ def _joined(builders: Sequence[LabelledBuilder], config: ImageDataConfig) -> Lab
         train=splits.train,
         validation=splits.validation,
         test=splits.test,
+        lat=whole.lat,
+        lon=whole.lon,
         fingerprint=fingerprint.hexdigest(),
     )

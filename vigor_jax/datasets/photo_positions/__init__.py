@@ -1,0 +1,1 @@
+"""Any photos with a list of where each was taken."""

@@ -1,7 +1,6 @@
 """Everything that decides the next step."""
 
 import functools
-import json
 from typing import Any
 
 import jax
@@ -74,21 +73,6 @@ def abstract(task: Task, optimizer: optax.GradientTransformation, seed: int, mes
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings
     )
-
-
-def shapes(tree: Any) -> dict[str, str]:
-    """`{"params/aerial/kernel": "float32 [3, 3, 64, 64]"}` of a state's arrays or of their descriptions.
-
-    Of the carry's arrays with rows these are left out, for they depend on the number of devices.
-    """
-    named = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        shape = list(leaf.shape)
-        if name.startswith("carry/") and len(shape) > 1:
-            shape[0] = "rows"
-        named[name] = f"{leaf.dtype} {json.dumps(shape)}"
-    return named
 
 
 def step_key(seed: int, step: jax.Array) -> jax.Array:

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from vigor_jax.train import checksum
-from vigor_jax.train.checkpoint_errors import DamagedCheckpoint
-from vigor_jax.train.state import TrainState, shapes
+from vigor_jax.saved_runs import checksum
+from vigor_jax.saved_runs.checkpoint_errors import DamagedCheckpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Seal:
     Attributes:
       record: what its state was made with.
       metrics: of the evaluation at its step; None if there was none.
-      shapes: of the state's arrays (`state.shapes`); None in checkpoints from before seals, as the next three.
+      shapes: of the state's arrays (`shapes`); None in checkpoints from before seals, as the next three.
       plan_shapes: of the plan's.
       checksums: of the state's arrays (`checksum.of_state`).
       plan_checksums: of the plan's (`checksum.of_array`).
@@ -34,10 +34,8 @@ class Seal:
     plan_checksums: dict[str, str] | None = None
 
 
-def make(
-    record: dict[str, Any], metrics: dict[str, float] | None, state: TrainState, plan: dict[str, np.ndarray]
-) -> Seal:
-    """The seal of what is about to be saved; called on every host."""
+def make(record: dict[str, Any], metrics: dict[str, float] | None, state: Any, plan: dict[str, np.ndarray]) -> Seal:
+    """The seal of what is about to be saved, of a state's arrays on the devices; called on every host."""
     return Seal(
         record,
         metrics,
@@ -71,6 +69,21 @@ def read(checkpoint: Path) -> Seal:
         return Seal(**stored["contents"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpoint(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def shapes(tree: Any) -> dict[str, str]:
+    """`{"params/aerial/kernel": "float32 [3, 3, 64, 64]"}` of a state's arrays or of their descriptions.
+
+    Of the carry's arrays with rows these are left out, for they depend on the number of devices.
+    """
+    named = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        shape = list(leaf.shape)
+        if name.startswith("carry/") and len(shape) > 1:
+            shape[0] = "rows"
+        named[name] = f"{leaf.dtype} {json.dumps(shape)}"
+    return named
 
 
 def _digest(contents: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vigor_jax.train import checksum
+from vigor_jax.saved_runs import checksum
 from vigor_jax.train import mesh as meshes
 
 RNG = np.random.default_rng(0)

@@ -65,7 +65,7 @@ def pool_before_relu() -> contextlib.AbstractContextManager:
 
         with mock.patch.object(vgg.nn, "relu", all_but_the_last):
             features = self._stage(features, stage)
-        return relu(pool(features))
+        return relu(features), relu(pool(features))
 
     return mock.patch.object(vgg.VGG, "_pooled_stage", pooled_stage)
 

@@ -162,7 +162,7 @@ class _Tower(nn.Module):
         features = images.astype(self.dtype)
         for name, stride in (("fine", 1), ("coarse", 4)):
             features = nn.relu(nn.Conv(8, (3, 3), stride, dtype=self.dtype, name=name)(features))
-        return features
+        return (features,)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -53,7 +53,11 @@ def _cost(options: argparse.Namespace) -> int:
 
     entry = registry.entry(options.name)
     height, width = options.image or (entry.image_size, entry.image_size)
-    network = classifier(options.name, options.classes) if options.classes else entry.make()
+    if options.classes:
+        # Of smaller images than published it is another one where it has fully connected layers; larger ones they fit.
+        network = classifier(options.name, options.classes, image_size=min(height, width, entry.image_size))
+    else:
+        network = entry.make()
     print(f"{options.name}, one image of {height} x {width}, float32\n")
     print(cost_table(cost(network, height, width)))
     return 0

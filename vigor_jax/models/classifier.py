@@ -1,5 +1,6 @@
 """A backbone, its head and the logits of classes."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -42,19 +43,33 @@ class Classifier(nn.Module):
         return nn.Dense(self.classes, name="logits")(features)
 
 
-def classifier(name: str, classes: int, *, dropout: float | None = None, dtype: Any = jnp.float32) -> Classifier:
+def classifier(
+    name: str,
+    classes: int,
+    *,
+    dropout: float | None = None,
+    dtype: Any = jnp.float32,
+    image_size: int | None = None,
+) -> Classifier:
     """The classifier over a registered backbone.
 
     Args:
       name: of `registry.BACKBONES`.
       classes: how many.
-      dropout: before the logits; None is what the backbone's paper has.
+      dropout: before the logits, or after each of the fully connected layers before them (VGG); None is what the
+        backbone's paper has.
       dtype: of the computation up to the logits.
+      image_size: pixels, side of the images that it is trained on; None is the registry's. It matters to heads of fully
+        connected layers alone, whose parameters it shapes. Larger images can be classified afterwards, smaller cannot.
 
     Raises:
       UnknownBackboneError: no backbone has this name.
     """
     entry = registry.entry(name)
-    return Classifier(
-        entry.make(dtype=dtype), entry.head(dtype=dtype), classes, entry.dropout if dropout is None else dropout
-    )
+    dropout = entry.dropout if dropout is None else dropout
+    if entry.fully_connected_stride is None:
+        head = entry.head(dtype=dtype)
+    else:
+        positions = math.ceil((image_size or entry.image_size) / entry.fully_connected_stride)
+        head, dropout = entry.head(positions=positions, dropout=dropout, dtype=dtype), 0.0
+    return Classifier(entry.make(dtype=dtype), head, classes, dropout)

@@ -192,7 +192,7 @@ class CrossViewModel(nn.Module):
         self, images: UInt8[Array | np.ndarray, "batch height width 3"], *, train: bool = False
     ) -> Float[Array, "batch dim"]:
         """Descriptors of aerial tiles before centring and normalisation."""
-        features = self.aerial_tower(preprocess(images, self.preprocessing))
+        features = self.aerial_tower(preprocess(images, self.preprocessing))[-1]
         if self.aggregation == "safa":
             return self.aerial_aggregation(self._pooled(features))
         return self.shared_aggregation(features, train=train)
@@ -201,7 +201,7 @@ class CrossViewModel(nn.Module):
         self, images: UInt8[Array | np.ndarray, "batch height width 3"], *, train: bool = False
     ) -> Float[Array, "batch dim"]:
         """Descriptors of street panoramas before centring and normalisation."""
-        features = self.ground_tower(preprocess(images, self.preprocessing))
+        features = self.ground_tower(preprocess(images, self.preprocessing))[-1]
         if self.aggregation == "safa":
             return self.ground_aggregation(self._pooled(features))
         return self.shared_aggregation(features, train=train)

@@ -26,6 +26,8 @@ PREPROCESSINGS = {
         mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
         std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
     ),
+    # keras.applications' "tf" mode, x / 127.5 - 1: the weights that began in TensorFlow's slim, MobileNet's and ViT's.
+    "tf": Preprocessing(bgr=False, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)),
 }
 
 

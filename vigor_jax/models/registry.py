@@ -9,12 +9,13 @@ from typing import Any
 import flax.linen as nn
 
 from vigor_jax.errors import UserError
-from vigor_jax.models import convnext, efficientnet, swin, vit
+from vigor_jax.models import convnext, efficientnet, swin, vgg, vit
 from vigor_jax.models.convnext import ConvNeXt, ConvNeXtHead
 from vigor_jax.models.efficientnet import EfficientNet, EfficientNetHead
 from vigor_jax.models.mobilenet import MobileNet, MobileNetHead
 from vigor_jax.models.resnet import DEPTHS, ResNet, ResNetHead
 from vigor_jax.models.swin import Swin, SwinHead
+from vigor_jax.models.vgg import VGG, VGGHead
 from vigor_jax.models.vit import ViT, ViTHead
 
 
@@ -32,7 +33,10 @@ class BackboneEntry:
       head: `head(dtype=...)`, the module between the last map and the logits.
       image_size: pixels, side of the square images that the paper or the published weights have.
       preprocessing: name of the pixel statistics that the published weights expect.
-      dropout: before the logits, in training.
+      dropout: before the logits, in training; of all its layers where the head is of fully connected ones.
+      fully_connected_stride: None, or of a head of fully connected layers (VGG's), which fits one size of images and
+        drops out by itself: pixels of the image from one of the positions that it covers to the next. It is made as
+        `head(positions=..., dropout=..., dtype=...)`, with the side of the map that it covers.
     """
 
     make: Callable[..., nn.Module]
@@ -40,6 +44,7 @@ class BackboneEntry:
     image_size: int
     preprocessing: str
     dropout: float = 0.0
+    fully_connected_stride: int | None = None
 
 
 def _efficientnet(scaling: efficientnet.Scaling) -> BackboneEntry:
@@ -62,6 +67,12 @@ def _swin(size: swin.Size) -> BackboneEntry:
     return BackboneEntry(partial(Swin, **dataclasses.asdict(size)), SwinHead, size.window * 32, "torchvision")
 
 
+def _vgg(configuration: vgg.Configuration) -> BackboneEntry:
+    return BackboneEntry(
+        partial(VGG, configuration), VGGHead, 224, "torchvision", dropout=0.5, fully_connected_stride=32
+    )
+
+
 def _vit(size: vit.Size) -> BackboneEntry:
     # Layer scale tells DINOv2's from the plain ViT, whose weights have other statistics and another head.
     head = partial(ViTHead, patch_mean=size.layer_scale)
@@ -76,6 +87,7 @@ BACKBONES: dict[str, BackboneEntry] = {
     "mobilenet_0.25": BackboneEntry(partial(MobileNet, width=0.25), MobileNetHead, 224, "tf", 0.001),
     "mobilenet_convolutional": BackboneEntry(partial(MobileNet, separable=False), MobileNetHead, 224, "tf", 0.001),
     "mobilenet_shallow": BackboneEntry(partial(MobileNet, shallow=True), MobileNetHead, 224, "tf", 0.001),
+    **{name: _vgg(configuration) for name, configuration in vgg.NAMES.items()},
     **{name: BackboneEntry(partial(ResNet, depths), ResNetHead, 224, "torchvision") for name, depths in DEPTHS.items()},
     **{name: _efficientnet(scaling) for name, scaling in efficientnet.SCALINGS.items()},
     **{name: _convnext(size) for name, size in convnext.SIZES.items()},

@@ -113,12 +113,25 @@ class MiningConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Adam with the authors' continuous exponential decay, optionally warmed up."""
+    """How gradients become updates, and the learning rate through the run; VIGOR's unless told otherwise.
 
+    A key that the chosen name or schedule does not read keeps its default (`config/optimizer_values.py`).
+    """
+
+    name: Literal["adam", "sgd", "rmsprop"] = "adam"
     learning_rate: float = 1e-5
-    decay_rate: float = 0.1  # learning_rate * decay_rate ** (step / decay_steps)
+    momentum: float = 0.9  # of sgd and rmsprop; 0 for none
+    # Of kernels alone, depthwise ones left out. L2 in the gradient with sgd and rmsprop, decoupled with adam (AdamW).
+    weight_decay: float = 0.0
+    # exponential: learning_rate * decay_rate ** (step / decay_steps); staircase: the same, the quotient rounded down;
+    # cosine: half a period, from learning_rate to 0 in decay_steps; plateau: learning_rate, times plateau_factor
+    # whenever the metric that selects the best checkpoint stops rising.
+    schedule: Literal["exponential", "staircase", "cosine", "plateau"] = "exponential"
+    decay_rate: float = 0.1
     decay_steps: int = 150_000
-    warmup_steps: int = 0
+    plateau_patience: int = 3  # evaluations in a row without a new best; the VGG paper does not say how many
+    plateau_factor: float = 0.1
+    warmup_steps: int = 0  # the first rates are scaled by 1/warmup_steps, 2/warmup_steps, ... 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ import math
 from vigor_jax.config.cross_view_values import check_cross_view
 from vigor_jax.config.errors import ConfigError, shown
 from vigor_jax.config.image_values import check_images
+from vigor_jax.config.optimizer_values import check_optimizer
 from vigor_jax.config.schema import Config
 from vigor_jax.file_names import is_plain
 
@@ -51,10 +52,7 @@ def check_values(config: Config) -> None:
     require(config.mining.capacity >= 1, "mining.capacity", "must be positive")
     require(config.mining.hardest >= 1, "mining.hardest", "must be positive")
     require(config.mining.from_epoch >= 2, "mining.from_epoch", "at least 2: the first epoch fills the pool")
-    require(config.optimizer.learning_rate > 0, "optimizer.learning_rate", "must be positive")
-    require(config.optimizer.decay_steps > 0, "optimizer.decay_steps", "must be positive")
-    require(config.optimizer.decay_rate > 0, "optimizer.decay_rate", "must be positive; 1 for no decay")
-    require(config.optimizer.warmup_steps >= 0, "optimizer.warmup_steps", "must not be negative")
+    check_optimizer(config.optimizer, require)
     if config.data is not None and config.model is not None:
         check_cross_view(config, require)
     if config.images is not None:

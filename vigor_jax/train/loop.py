@@ -11,7 +11,7 @@ from vigor_jax import config as configs
 from vigor_jax import hosts, tasks
 from vigor_jax.config import Config
 from vigor_jax.errors import UserError
-from vigor_jax.train import ending, record, resume, summary
+from vigor_jax.train import ending, optimizer, record, resume, summary
 from vigor_jax.train.checkpoint import Checkpoints
 from vigor_jax.train.host_spread import HostSpread
 from vigor_jax.train.mesh import data_mesh, require_divisible
@@ -94,6 +94,7 @@ def _train_and_evaluate(
         ) as checkpoints,
     ):
         run = Run.of(config, workdir, task, mesh, checkpoints, watch, signals)
+        optimizer.require_reaches(config.optimizer, run.total_steps)
         start_up.ended("data")
         with explained(run):
             return _go_through(run, start_up, allow_changes=allow_changes, profile=profile)
@@ -119,15 +120,14 @@ def _go_through(run: Run, start_up: StartUp, *, allow_changes: bool, profile: bo
         pauses = Pauses(run, progress, writer, begin.metrics)
         spread = HostSpread(run.mesh) if jax.process_count() > 1 else None
         log = TrainingLog(run.task, run.config.batch.size, total, progress, writer, spread)
-        if begin.interrupted:
-            pauses.after(begin.state, first, stops=False)
+        state = pauses.after(begin.state, first, stops=False) if begin.interrupted else begin.state
         if first < total:
-            train(run, begin.state, first, log, pauses, progress, start_up, profile=profile)
+            train(run, state, first, log, pauses, progress, start_up, profile=profile)
         else:
             if profile:
                 _warn_of_no_step()
             if pauses.metrics is None:  # fewer epochs than at the start, and none of them evaluated
-                pauses.evaluate_now(begin.state, first)
+                pauses.evaluate_now(state, first)
     return ending.finish(run, pauses.metrics, log.throughput())
 
 

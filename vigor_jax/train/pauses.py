@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from vigor_jax.errors import Preempted
 from vigor_jax.tasks.task import EvaluationStopped
-from vigor_jax.train import findings, metric_writer
+from vigor_jax.train import findings, metric_writer, plateau
 from vigor_jax.train.epoch_table import EpochTable
 from vigor_jax.train.metric_writer import MetricWriter
 from vigor_jax.train.preemption import resume_command
@@ -44,13 +44,16 @@ class Pauses:
         """Whether a checkpoint is to be written after `done` updates."""
         return done % self._run.config.checkpoint_every_steps == 0 or self._is_evaluated(done)
 
-    def after(self, state: TrainState, done: int, stops: bool) -> None:
+    def after(self, state: TrainState, done: int, stops: bool) -> TrainState:
         """Evaluates and saves what is due after `done` updates, and ends the run if it was asked to.
 
         Args:
           state: after them; nothing of it is non-finite.
           done: updates.
           stops: the run was asked to end.
+
+        Returns:
+          The state to go on with, which is the one saved: what an evaluation decides is in it (`train/plateau.py`).
 
         Raises:
           Preempted: it was, here or meanwhile, and all is saved.
@@ -62,6 +65,7 @@ class Pauses:
             with contextlib.suppress(EvaluationStopped):
                 self._progress.note("evaluating" if evaluates else "saving")
                 self.metrics = self._evaluate(state, done) if evaluates else None
+                state = self._observed(state, done)
                 self._run.watch.alive(f"saving the checkpoint of step {done}")
                 plan = self._run.task.plan_state()
                 self._run.checkpoints.save(done, state, self._run.record, self.metrics, plan=plan)
@@ -70,6 +74,7 @@ class Pauses:
         if stops and not (saved and done == self._run.total_steps):
             self._progress.note("saving")
             self._stop(state, done)
+        return state
 
     def evaluate_now(self, state: TrainState, done: int) -> None:
         """Evaluates after `done` updates although it is not due.
@@ -83,8 +88,22 @@ class Pauses:
             self._stop(state, done)
 
     def _is_evaluated(self, done: int) -> bool:
-        every = self._run.config.evaluate_every_epochs * self._run.task.steps_per_epoch
-        return done % every == 0 or done == self._run.total_steps
+        return self._is_regular(done) or done == self._run.total_steps
+
+    def _is_regular(self, done: int) -> bool:
+        return done % (self._run.config.evaluate_every_epochs * self._run.task.steps_per_epoch) == 0
+
+    def _observed(self, state: TrainState, done: int) -> TrainState:
+        """After an evaluation that a longer run would have had as well: one more, at the end, must not decide how the
+        run goes on when it is given more epochs.
+        """
+        if self.metrics is None or not self._is_regular(done):
+            return state
+        run = self._run
+        opt_state = plateau.observe(
+            state.opt_state, self.metrics, run.task.selection_metric, run.config.optimizer, run.mesh, done
+        )
+        return state.replace(opt_state=opt_state)
 
     def _evaluate(self, state: TrainState, done: int) -> dict[str, float]:
         run = self._run

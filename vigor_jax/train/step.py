@@ -8,6 +8,7 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 
 from vigor_jax.tasks.task import Carry, Feedback, Task, Variables
+from vigor_jax.train import plateau
 from vigor_jax.train.mesh import AXIS, pmap
 from vigor_jax.train.state import TrainState, specs, step_key
 
@@ -53,7 +54,8 @@ def make(task: Task, optimizer: optax.GradientTransformation, schedule: optax.Sc
             first_nonfinite_step=jnp.where(broken, done, state.first_nonfinite_step),
             carry=carry,
         )
-        metrics = metrics | {"loss": loss, "grad_norm": grad_norm, "learning_rate": schedule(done - 1)}
+        learning_rate = plateau.scaled(schedule(done - 1), opt_state)
+        metrics = metrics | {"loss": loss, "grad_norm": grad_norm, "learning_rate": learning_rate}
         metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
         return state, metrics, state.first_nonfinite_step, feedback
 

@@ -82,7 +82,7 @@ def train(
             if saves or stops:
                 log.flush()  # nothing non-finite is evaluated or saved
                 tracer.end(meter.paused, f"the checkpoint of step {done}")
-                pauses.after(state, done, stops)
+                state = pauses.after(state, done, stops)
                 meter.restart()
             run.watch.alive(f"waiting for the data of step {done + 1}")
         run.watch.alive("ending the last step")

@@ -3,31 +3,15 @@
 import functools
 import re
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
-from vigor_jax.models import VGG, CrossViewModel
+from vigor_jax.models import CrossViewModel
 from vigor_jax.models.classifier import Classifier
 from vigor_jax.models.mobilenet import MobileNet, MobileNetHead
+from vigor_jax.models.vgg import VGG, VGGHead
 from vigor_jax.train import weight_decay
-
-
-class Flat(nn.Module):
-    """A head of one fully connected layer, as VGG's have."""
-
-    @nn.compact
-    def __call__(self, features, *, train=False):
-        return nn.Dense(6, name="fc6")(features.reshape(len(features), -1))
-
-
-class VGGBackbone(nn.Module):
-    """VGG as a `Classifier` calls its backbones."""
-
-    @nn.compact
-    def __call__(self, images, *, train=False):
-        return (VGG("A", width=0.03, name="vgg")(images),)
 
 
 def decayed(init, *inputs):
@@ -62,8 +46,9 @@ def test_of_a_mobilenet_all_kernels_but_the_depthwise_ones():
 
 
 def test_of_a_vgg_all_weights_and_no_biases():
-    found = decayed(Classifier(VGGBackbone(), Flat(), classes=5).init, IMAGES)
-    assert len(found) == 2 * (8 + 1 + 1)
+    network = Classifier(VGG("A", width=0.03), VGGHead(positions=1, width=0.01), classes=5)
+    found = decayed(network.init, IMAGES)
+    assert len(found) == 2 * (8 + 3)
     for name, decays in found.items():
         assert decays == name.endswith("/kernel"), name
         assert name.endswith(("/kernel", "/bias"))

@@ -43,3 +43,14 @@ def test_a_line_cut_off_by_a_kill_is_dropped(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 10, "train/loss": 0.5}\n{"step": 20, "tra')
     with MetricWriter(tmp_path, 30):
         assert steps(tmp_path) == [10]
+
+
+def test_an_evaluation_that_is_done_again_is_written_once(tmp_path):
+    """What its step logged stays, and so do the evaluations before it."""
+    with MetricWriter(tmp_path, 0) as writer:
+        for step in (10, 20):
+            writer.write(step, {"train/loss": 0.5})
+            writer.write(step, {"epoch": step // 10})
+    with MetricWriter(tmp_path, 20, evaluates_again=True):
+        kept = metric_writer.read(tmp_path / "metrics.jsonl")
+    assert [(row["step"], "epoch" in row) for row in kept] == [(10, False), (10, True), (20, False)]

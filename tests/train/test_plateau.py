@@ -87,3 +87,20 @@ def test_other_schedules_have_no_such_state():
     state = optimizer.create(OptimizerConfig()).init(jnp.float32(0))
     assert plateau.scaled(3.0, state) == 3.0
     assert plateau.observe(state, {}, "validation/top1", OptimizerConfig(), meshes.data_mesh(), 1) is state
+
+
+def test_an_evaluation_changes_the_state_on_the_devices_and_says_so(caplog):
+    caplog.set_level("INFO")
+    config = OptimizerConfig(name="sgd", learning_rate=0.5, schedule="plateau", plateau_patience=2)
+    mesh = meshes.data_mesh()
+    state = jax.device_put(optimizer.create(config).init({"kernel": jnp.ones(3)}), meshes.replicated(mesh))
+    for k, metric in enumerate((0.3, 0.5, 0.5, 0.4, 0.45)):
+        before, state = state, plateau.observe(state, {"a": metric, "b": k}, "a", config, mesh, 4 * (k + 1))
+        assert jax.tree.structure(before) == jax.tree.structure(state)
+        for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(state), strict=True):
+            assert (old.shape, old.dtype, old.sharding) == (new.shape, new.dtype, new.sharding)
+    assert [record.message for record in caplog.records] == [
+        "Step 16: a was not above 0.5 in the last 2 evaluations, so the learning rate is multiplied by 0.1, from 0.5 "
+        "to 0.05."
+    ]
+    assert float(plateau.scaled(0.5, state)) == np.float32(0.1) * np.float32(0.5)

@@ -12,7 +12,7 @@ from vigor_jax import hosts, tasks
 from vigor_jax.config import Config
 from vigor_jax.errors import UserError
 from vigor_jax.train import ending, optimizer, record, resume, summary
-from vigor_jax.train.checkpoint import Checkpoints
+from vigor_jax.train.checkpoint import Checkpoints, Restored
 from vigor_jax.train.host_spread import HostSpread
 from vigor_jax.train.mesh import data_mesh, require_divisible
 from vigor_jax.train.metric_writer import MetricWriter
@@ -114,7 +114,7 @@ def _go_through(run: Run, start_up: StartUp, *, allow_changes: bool, profile: bo
     start_up.ended("state")
     _show_plan(run, first)
     with (
-        MetricWriter(run.workdir, first) if run.is_first_host else contextlib.nullcontext() as writer,
+        _writer(run, begin) as writer,
         Progress(total, first, show=run.is_first_host) as progress,
     ):
         pauses = Pauses(run, progress, writer, begin.metrics)
@@ -129,6 +129,12 @@ def _go_through(run: Run, start_up: StartUp, *, allow_changes: bool, profile: bo
             if pauses.metrics is None:  # fewer epochs than at the start, and none of them evaluated
                 pauses.evaluate_now(state, first)
     return ending.finish(run, pauses.metrics, log.throughput())
+
+
+def _writer(run: Run, begin: Restored) -> contextlib.AbstractContextManager[MetricWriter | None]:
+    if not run.is_first_host:
+        return contextlib.nullcontext()
+    return MetricWriter(run.workdir, begin.step, evaluates_again=begin.metrics is None)
 
 
 def _show_plan(run: Run, first: int) -> None:

@@ -21,15 +21,21 @@ class MetricWriter:
     that no step appears twice.
     """
 
-    def __init__(self, directory: Path, first_step: int):
+    def __init__(self, directory: Path, first_step: int, *, evaluates_again: bool = False):
         """Opens both.
 
         Args:
           directory: exists.
           first_step: updates done already; later lines are dropped.
+          evaluates_again: an evaluation at that very step is dropped too, for its process ended before the checkpoint
+            that has it was complete.
         """
         path = directory / FILE_NAME
-        kept = [row for row in read(path) if row["step"] <= first_step]
+        kept = [
+            row
+            for row in read(path)
+            if row["step"] <= first_step and not (evaluates_again and row["step"] == first_step and "epoch" in row)
+        ]
         # Through a second file, lest a run killed here loses its history.
         rewritten = path.with_suffix(".tmp")
         rewritten.write_text("".join(json.dumps(row) + "\n" for row in kept))

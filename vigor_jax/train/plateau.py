@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import optax
 from absl import logging
-from jax.experimental import multihost_utils
 
+from vigor_jax import hosts
 from vigor_jax.config import OptimizerConfig
 from vigor_jax.train.mesh import replicated
 
@@ -85,10 +85,8 @@ def observe(
     found = _find(opt_state)
     if found is None:
         return opt_state
-    metric = np.float32(metrics[name])
-    if jax.process_count() > 1:
-        # Computed by each host for itself: a last bit that differed would have the hosts train with different rates.
-        metric = multihost_utils.broadcast_one_to_all(metric)
+    # Each host has computed its own: a last bit that differed would have them train with different rates.
+    metric = hosts.from_first(lambda: metrics[name])
     before = PlateauState(*jax.device_get(found))
     after = after_evaluation(before, metric, patience=config.plateau_patience, factor=config.plateau_factor)
     if after.scale != before.scale and jax.process_index() == 0:

@@ -1,4 +1,4 @@
-"""Commands around the models: `python -m vigor_jax.models cost --help`."""
+"""Commands around the models: `python -m vigor_jax.models cost --help`, `... weights --help`."""
 
 import argparse
 import re
@@ -23,6 +23,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     cost.add_argument("--classes", type=_count, help="count the classifier of this many classes too (default: none)")
     cost.set_defaults(run=_cost)
+
+    weights = commands.add_parser(
+        "weights", help="whether a file of weights fits a backbone, array by array; exits 2 if it does not"
+    )
+    weights.add_argument("name", help="of the backbone, e.g. vgg16")
+    weights.add_argument("file", help=".safetensors, .pth, .pt, .bin, .h5, .npz or vgg16.npy")
+    weights.add_argument("--classes", type=_count, help="of the classifier (default: the backbone alone)")
+    weights.add_argument("--allow_partial", action="store_true", help="what is missing or of another shape may be so")
+    weights.set_defaults(run=_weights)
 
     options = parser.parse_args(arguments)
     try:
@@ -60,6 +69,24 @@ def _cost(options: argparse.Namespace) -> int:
         network = entry.make()
     print(f"{options.name}, one image of {height} x {width}, float32\n")
     print(cost_table(cost(network, height, width)))
+    return 0
+
+
+def _weights(options: argparse.Namespace) -> int:
+    from vigor_jax.models import registry
+    from vigor_jax.models.classifier import classifier
+    from vigor_jax.models.pretrained.load_report import UnfittingWeightsError
+    from vigor_jax.models.pretrained.loading import load
+
+    entry = registry.entry(options.name)
+    network = classifier(options.name, options.classes) if options.classes else entry.make()
+    try:
+        loaded = load(network, options.name, options.file, allow_partial=options.allow_partial)
+    except UnfittingWeightsError as error:
+        print(error.report.listed())
+        raise
+    print(loaded.report.listed())
+    print(f"preprocessing: {loaded.preprocessing}")
     return 0
 
 

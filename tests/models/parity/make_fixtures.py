@@ -17,6 +17,7 @@ FAMILIES = (
     "convnext",
     "swin",
     "vit",
+    "vgg",
 )  # fmt: skip
 
 

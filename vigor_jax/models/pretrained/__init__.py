@@ -1,4 +1,4 @@
-"""VGG-16 weights of other frameworks, each with the preprocessing that belongs to it."""
+"""Weights of other frameworks, each with the preprocessing that belongs to it."""
 
 from vigor_jax.models.pretrained.stored_layers import WeightFileError
 from vigor_jax.models.pretrained.vgg16 import load_vgg16

@@ -16,10 +16,11 @@ import numpy as np
 from absl import logging
 from flax import traverse_util
 
+from vigor_jax.models.pretrained.load_report import Report, UnfittingWeightsError, printable
 from vigor_jax.models.pretrained.stored_layers import WeightFileError
 
 Arrays = tuple[np.ndarray, ...]
-_SHOWN = 5  # of each kind of trouble in an error
+_SHOWN = 5  # paths in an error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,30 +137,6 @@ def variable_shapes(module: nn.Module, image_shape: Sequence[int], **arguments: 
     return jax.eval_shape(lambda key, images: module.init(key, images, **arguments), jax.random.key(0), images)
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What became of a file.
-
-    Attributes:
-      loaded: names of the file whose arrays are in the variables.
-      missing: names that the file lacks.
-      unexpected: names of the file that the table does not know.
-      mismatched: sentences about arrays of another shape than expected.
-      ignored: names of the file that nobody needs, such as counters.
-    """
-
-    loaded: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    mismatched: tuple[str, ...]
-    ignored: tuple[str, ...]
-
-    def troubles(self) -> str:
-        """The three kinds of trouble with the first few names of each; empty where all fits."""
-        kinds = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.mismatched))
-        return "; ".join(f"{len(names):,} {kind}: {_some(names)}" for kind, names in kinds if names)
-
-
 def to_ours(
     state: Mapping[str, np.ndarray],
     table: Table,
@@ -184,8 +161,9 @@ def to_ours(
       The tree of variables, float32, and what became of every name.
 
     Raises:
-      WeightFileError: something is missing, unexpected or of another shape and `allow_partial` is not set; nothing
-        fits at all; or a loaded array is not finite.
+      UnfittingWeightsError: something is missing, unexpected or of another shape and `allow_partial` is not set; or
+        nothing fits at all.
+      WeightFileError: a loaded array is not finite.
       ValueError: the table and the module do not belong together.
     """
     expected = _shapes_in_file(table, shapes)
@@ -260,7 +238,7 @@ def _check_covered(table: Table, flat: Mapping[str, Any]) -> None:
 def _finite(array: np.ndarray, name: str, source: str) -> np.ndarray:
     array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        raise WeightFileError(f"{source}: {_printable(name)} holds numbers that are not finite. The file is damaged.")
+        raise WeightFileError(f"{source}: {printable(name)} holds numbers that are not finite. The file is damaged.")
     return array
 
 
@@ -272,22 +250,16 @@ def _own(array: np.ndarray) -> np.ndarray:
 def _refuse(report: Report, source: str, allow_partial: bool) -> None:
     troubles = report.troubles()
     if not report.loaded:
-        raise WeightFileError(f"{source} holds nothing of this model: {troubles}. Is it of another model or layout?")
+        raise UnfittingWeightsError(
+            f"{source} holds nothing of this model: {troubles}. Is it of another model or layout?", report
+        )
     if troubles and not allow_partial:
-        raise WeightFileError(
+        raise UnfittingWeightsError(
             f"{source} does not fit: {troubles}. Nothing was loaded. Give the model the file's own shape, or, where "
-            "they may differ (say, in the number of classes), load with allow_partial: the rest keeps its random start."
+            "shapes may differ (say, in the number of classes), load with allow_partial: the rest stays random.",
+            report,
         )
     if troubles:
         logging.warning("%s: %s arrays loaded; not loaded: %s.", source, f"{len(report.loaded):,}", troubles)
     else:
         logging.info("%s: all %s arrays loaded.", source, f"{len(report.loaded):,}")
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(map(_printable, names[:_SHOWN]))
-    return shown + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
-
-
-def _printable(name: str) -> str:
-    return name if name.isprintable() else repr(name)

@@ -22,7 +22,7 @@ from vigor_jax.models.pretrained.conversion import (
     linear,
     variable_shapes,
 )
-from vigor_jax.models.pretrained.file_layouts import FileLayout, from_layouts, to_layout
+from vigor_jax.models.pretrained.file_layouts import FileLayout, MatchedFile, matched_layout, to_layout
 from vigor_jax.models.pretrained.stored_layers import WeightFileError
 
 Library = Literal["transformers", "timm", "torchvision"]
@@ -52,11 +52,16 @@ def from_torch(
       WeightFileError: something is missing, unexpected, of another shape or not finite; or the weights were trained
         with another padding.
     """
+    return matched(state, module, source).load(source=source, allow_partial=allow_partial)[0]
+
+
+def matched(
+    state: Mapping[str, np.ndarray], module: EfficientNet | Classifier, source: str = "the state"
+) -> MatchedFile:
+    """The state of any of the libraries in its layout; arguments and errors as for `from_torch`."""
     _check_padding(state, _network(module).padding, source)
     shapes = variable_shapes(module, (1, 32, 32, 3))
-    return from_layouts(
-        state, module, layouts(module), shapes, ignored=_IGNORED, source=source, allow_partial=allow_partial
-    )
+    return matched_layout(state, module, layouts(module), shapes, ignored=_IGNORED)
 
 
 def to_torch(

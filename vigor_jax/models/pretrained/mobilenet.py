@@ -22,12 +22,12 @@ from vigor_jax.models.pretrained.conversion import (
     each,
     linear,
     link,
-    to_ours,
     to_theirs,
     variable_shapes,
     within,
     without_prefix,
 )
+from vigor_jax.models.pretrained.file_layouts import MatchedFile
 
 _TORCH_BACKBONE = "mobilenet_v1."
 _TORCH_IGNORED = (r".*\.num_batches_tracked",)
@@ -54,13 +54,7 @@ def from_torch(
       WeightFileError: something is missing, unexpected, of another shape or not finite.
       ValueError: a MobileNet of the kind that nobody publishes weights of.
     """
-    if isinstance(module, Classifier):
-        ignored = _TORCH_IGNORED
-    else:
-        state, ignored = without_prefix(state, _TORCH_BACKBONE), (*_TORCH_IGNORED, r"classifier\..*")
-    shapes = variable_shapes(module, (1, 32, 32, 3))
-    table = torch_table(module)
-    return to_ours(state, table, shapes, source=source, ignored=ignored, allow_partial=allow_partial)[0]
+    return _matched_torch(state, module).load(source=source, allow_partial=allow_partial)[0]
 
 
 def to_torch(variables: Mapping[str, Any], module: MobileNet | Classifier) -> dict[str, np.ndarray]:
@@ -80,15 +74,31 @@ def from_keras(
     Arguments and errors as for `from_torch`. Keras pads as here where sides are even at every halving, which are
     those divisible by 32.
     """
-    ignored = () if isinstance(module, Classifier) else (r"conv_preds/.*",)
-    shapes = variable_shapes(module, (1, 32, 32, 3))
-    table = keras_table(module)
-    return to_ours(state, table, shapes, source=source, ignored=ignored, allow_partial=allow_partial)[0]
+    return _matched_keras(state, module).load(source=source, allow_partial=allow_partial)[0]
 
 
 def to_keras(variables: Mapping[str, Any], module: MobileNet | Classifier) -> dict[str, np.ndarray]:
     """The arrays of keras.applications.MobileNet from variables: the inverse of `from_keras`."""
     return to_theirs(variables, keras_table(module))
+
+
+def matched(state: Mapping[str, np.ndarray], module: MobileNet | Classifier) -> MatchedFile:
+    """The state of whichever of the two libraries it has more names of; arguments and errors as for `from_torch`."""
+    files = (_matched_torch(state, module), _matched_keras(state, module))
+    return max(files, key=lambda file: sum(name in file.state for one in file.table for name in one.theirs))
+
+
+def _matched_torch(state: Mapping[str, np.ndarray], module: MobileNet | Classifier) -> MatchedFile:
+    if isinstance(module, Classifier):
+        ignored = _TORCH_IGNORED
+    else:
+        state, ignored = without_prefix(state, _TORCH_BACKBONE), (*_TORCH_IGNORED, r"classifier\..*")
+    return MatchedFile(state, torch_table(module), variable_shapes(module, (1, 32, 32, 3)), ignored)
+
+
+def _matched_keras(state: Mapping[str, np.ndarray], module: MobileNet | Classifier) -> MatchedFile:
+    ignored = () if isinstance(module, Classifier) else (r"conv_preds/.*",)
+    return MatchedFile(state, keras_table(module), variable_shapes(module, (1, 32, 32, 3)), ignored)
 
 
 def torch_table(module: MobileNet | Classifier) -> Table:

@@ -11,7 +11,7 @@ import numpy as np
 
 from vigor_jax.models.classifier import Classifier
 from vigor_jax.models.pretrained.conversion import Table, batch_norm, convolution, linear, variable_shapes
-from vigor_jax.models.pretrained.file_layouts import FileLayout, from_layouts, to_layout
+from vigor_jax.models.pretrained.file_layouts import FileLayout, MatchedFile, matched_layout, to_layout
 from vigor_jax.models.resnet import ResNet
 
 Library = Literal["transformers", "torchvision"]
@@ -37,10 +37,13 @@ def from_torch(
     Raises:
       WeightFileError: something is missing, unexpected, of another shape or not finite.
     """
+    return matched(state, module).load(source=source, allow_partial=allow_partial)[0]
+
+
+def matched(state: Mapping[str, np.ndarray], module: ResNet | Classifier) -> MatchedFile:
+    """The state of any of the libraries in its layout; arguments and errors as for `from_torch`."""
     shapes = variable_shapes(module, (1, 32, 32, 3))
-    return from_layouts(
-        state, module, layouts(module), shapes, ignored=_IGNORED, source=source, allow_partial=allow_partial
-    )
+    return matched_layout(state, module, layouts(module), shapes, ignored=_IGNORED)
 
 
 def to_torch(

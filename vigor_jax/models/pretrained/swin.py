@@ -11,7 +11,7 @@ import numpy as np
 from vigor_jax.models.classifier import Classifier
 from vigor_jax.models.pretrained.attention_block import TIMM, TORCHVISION_MLP, BlockNames, block_table
 from vigor_jax.models.pretrained.conversion import Table, convolution, layer_norm, linear, link, variable_shapes
-from vigor_jax.models.pretrained.file_layouts import FileLayout, from_layouts, to_layout
+from vigor_jax.models.pretrained.file_layouts import FileLayout, MatchedFile, matched_layout, to_layout
 from vigor_jax.models.swin import Swin
 
 Library = Literal["transformers", "timm", "authors", "torchvision"]
@@ -45,10 +45,13 @@ def from_torch(
     Raises:
       WeightFileError: something is missing, unexpected, of another shape or not finite.
     """
+    return matched(state, module).load(source=source, allow_partial=allow_partial)[0]
+
+
+def matched(state: Mapping[str, np.ndarray], module: Swin | Classifier) -> MatchedFile:
+    """The state of any of the libraries in its layout; arguments and errors as for `from_torch`."""
     shapes = variable_shapes(module, (1, 32, 32, 3))
-    return from_layouts(
-        state, module, layouts(module), shapes, ignored=_IGNORED, source=source, allow_partial=allow_partial
-    )
+    return matched_layout(state, module, layouts(module), shapes, ignored=_IGNORED)
 
 
 def to_torch(

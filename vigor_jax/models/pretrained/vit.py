@@ -13,7 +13,7 @@ import numpy as np
 from vigor_jax.models.classifier import Classifier
 from vigor_jax.models.pretrained.attention_block import TIMM, TORCHVISION_MLP, BlockNames, block_table
 from vigor_jax.models.pretrained.conversion import convolution, layer_norm, linear, link, variable_shapes
-from vigor_jax.models.pretrained.file_layouts import FileLayout, from_layouts, to_layout
+from vigor_jax.models.pretrained.file_layouts import FileLayout, MatchedFile, matched_layout, to_layout
 from vigor_jax.models.vit import ViT
 
 Library = Literal["transformers", "timm", "authors", "torchvision"]
@@ -115,6 +115,11 @@ def from_torch(
     Raises:
       WeightFileError: something is missing, unexpected, of another shape or not finite.
     """
+    return matched(state, module).load(source=source, allow_partial=allow_partial)[0]
+
+
+def matched(state: Mapping[str, np.ndarray], module: ViT | Classifier) -> MatchedFile:
+    """The state of any of the libraries in its layout; arguments and errors as for `from_torch`."""
     # torchvision's older files.
     state = {
         name.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3."): array
@@ -122,9 +127,7 @@ def from_torch(
     }
     patch = _backbone(module).patch
     shapes = variable_shapes(module, (1, patch, patch, 3))
-    return from_layouts(
-        state, module, layouts(module), shapes, ignored=_IGNORED, source=source, allow_partial=allow_partial
-    )
+    return matched_layout(state, module, layouts(module), shapes, ignored=_IGNORED)
 
 
 def to_torch(
@@ -180,7 +183,9 @@ def _layout(vit: ViT, names: _Names, library: Library) -> FileLayout:
             layer_scale=vit.layer_scale,
             gated=vit.gated,
         )
-    return FileLayout(names.prefix, tuple(table), (), linear(names.logits, "logits"))
+    # Of the plain ones, those of torchvision alone.
+    preprocessing = "torchvision" if library == "torchvision" else None
+    return FileLayout(names.prefix, tuple(table), (), linear(names.logits, "logits"), preprocessing)
 
 
 def _backbone(module: ViT | Classifier) -> ViT:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vigor_jax.models.pretrained import keras_h5
+from vigor_jax.models.pretrained import keras_h5, numpy_archive, numpy_pickle
 from vigor_jax.models.pretrained.stored_layers import WeightFileError, require_package
 
 _SAFE_TORCH = (2, 6)
@@ -16,11 +16,12 @@ _LARGEST = 1 << 28  # numbers in one array: more than twice VGG's first fully co
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Every array of a file by its name, to be handed to `from_torch` or `from_keras` of a family.
+    """Every array of a file by its name, to be handed to `matched` of a family, as `loading.load` does.
 
     Args:
       path: .safetensors; .pth, .pt or .bin (a PyTorch state dict, also inside {"model": ...} or {"state_dict": ...});
-        .h5 (Keras: "layer/array", without the ":0").
+        .h5 (Keras: "layer/array", without the ":0"); .npz; .npy (vgg16.npy of VIGOR's authors: "layer/kernel" and
+        "layer/bias", without the fully connected layers).
 
     Raises:
       WeightFileError: no such file, unknown kind, damaged, or something in it that is no plain array.
@@ -88,10 +89,23 @@ def _read_h5(path: str) -> dict[str, np.ndarray]:
     return keras_h5.read_arrays(path, _LARGEST)
 
 
+def _read_npz(path: str) -> dict[str, np.ndarray]:
+    return numpy_archive.read_npz(path, _LARGEST)
+
+
+def _read_npy(path: str) -> dict[str, np.ndarray]:
+    stored = numpy_pickle.read_npy(path)
+    if stored.unexpected:
+        raise WeightFileError(f"{path} is no vgg16.npy: it has {stored.unexpected[0]!r}.")
+    return {"/".join(key): array for key, array in stored.arrays.items()}
+
+
 _READERS = {
     ".safetensors": _read_safetensors,
     ".pth": read_pth,
     ".pt": read_pth,
     ".bin": read_pth,
     ".h5": _read_h5,
+    ".npz": _read_npz,
+    ".npy": _read_npy,
 }

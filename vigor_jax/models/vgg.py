@@ -147,8 +147,8 @@ class VGG(nn.Module):
     def _stage(self, features: Array, stage: int) -> Array:
         for i in range(1, CONVOLUTIONS[self.configuration][stage - 1] + 1):
             size = kernel_size(self.configuration, stage, i)
-            # He rather than Glorot: thirteen ReLUs in a row each halve the signal's second moment, which only
-            # the factor 2 / fan_in makes up for; under Glorot conv5_3 starts some 2^6 times smaller.
+            # By default He rather than Glorot: thirteen ReLUs in a row each halve the signal's second moment, which
+            # only the factor 2 / fan_in makes up for; under Glorot conv5_3 starts some 600 times smaller.
             convolution = nn.Conv(
                 self.channels[stage - 1],
                 (size, size),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vigor_jax.models.pretrained import WeightFileError
 from vigor_jax.models.pretrained.numpy_pickle import read_npy
-from vigor_jax.models.pretrained.torch_state import read_safetensors
+from vigor_jax.models.pretrained.weight_file import read_weights
 
 # The first two layers alone: small files, every part of which is worth damaging.
 LAYERS = {"conv1_1": (3, 3, 3, 4), "conv1_2": (3, 3, 4, 4)}
@@ -32,7 +32,8 @@ def write_whole(folder: Path) -> dict[str, Path]:
     save_file(
         {f"features.{2 * k}.weight": pair[0] for k, pair in enumerate(tree.values())}, folder / "vgg16.safetensors"
     )
-    return {suffix: folder / f"vgg16.{suffix}" for suffix in ("npy", "h5", "safetensors")}
+    np.savez(folder / "vgg16.npz", **{f"params/{name}/kernel": pair[0] for name, pair in tree.items()})
+    return {suffix: folder / f"vgg16.{suffix}" for suffix in ("npy", "h5", "safetensors", "npz")}
 
 
 def attempt(read, path) -> None:
@@ -83,7 +84,17 @@ def test_safetensors(tmp_path_factory, edits):
     if not whole.exists():
         write_whole(folder)["safetensors"].rename(whole)
     (folder / "damaged.safetensors").write_bytes(damaged(whole.read_bytes(), edits))
-    attempt(read_safetensors, folder / "damaged.safetensors")
+    attempt(read_weights, folder / "damaged.safetensors")
+
+
+@given(edits())
+def test_numpy_archives(tmp_path_factory, edits):
+    folder = tmp_path_factory.getbasetemp()
+    whole = folder / "whole.npz"
+    if not whole.exists():
+        write_whole(folder)["npz"].rename(whole)
+    (folder / "damaged.npz").write_bytes(damaged(whole.read_bytes(), edits))
+    attempt(read_weights, folder / "damaged.npz")
 
 
 SCRIPT = """
@@ -92,7 +103,7 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, sys.argv[1])
 from tests.fuzz.test_weight_files import attempt, write_whole
-from vigor_jax.models.pretrained.keras_h5 import read_h5
+from vigor_jax.models.pretrained.weight_file import read_weights
 folder = Path(sys.argv[2])
 whole = write_whole(folder)["h5"].read_bytes()
 rng = np.random.default_rng(int(sys.argv[4]))
@@ -102,7 +113,7 @@ for _ in range(int(sys.argv[3])):
     for _ in range(rng.integers(1, 5)):
         data[int(len(data) * rng.random() ** 2)] = rng.integers(256)
     path.write_bytes(data[: rng.integers(len(data))] if rng.random() < 0.1 else data)
-    attempt(read_h5, path)
+    attempt(read_weights, path)
 print("done")
 """
 

@@ -25,7 +25,7 @@ from vigor_jax.models.pretrained.conversion import (
     within,
     without_prefix,
 )
-from vigor_jax.models.pretrained.stored_layers import WeightFileError
+from vigor_jax.models.pretrained.weight_file_error import WeightFileError
 
 
 class _Network(nn.Module):

@@ -43,15 +43,14 @@ def test_layouts(tmp_path, vgg_weights, assert_loaded, layout):
 
 
 def test_other_layers_and_second_kernels_are_named(tmp_path, vgg_weights):
-    few = {"conv1_1": vgg_weights["conv1_1"]}
-    _write(tmp_path / "vgg16.h5", few, saved_model=False, top=False)
+    _write(tmp_path / "vgg16.h5", vgg_weights, saved_model=False, top=False)
+    with h5py.File(tmp_path / "vgg16.h5", "a") as file:
+        file["conv2d_7/kernel:0"] = np.ones((3, 3, 3, 64))
+    with pytest.raises(WeightFileError, match=r"does not fit: 1 unexpected: conv2d_7/kernel"):
+        load_vgg16(tmp_path / "vgg16.h5")
     with h5py.File(tmp_path / "vgg16.h5", "a") as file:
         file["block1_conv1/again/kernel:0"] = np.ones((3, 3, 3, 64))
-        file["conv2d_7/kernel:0"] = np.ones((3, 3, 3, 64))
-    with pytest.raises(
-        WeightFileError,
-        match=r"unexpected: block1_conv1/.*kernel:0, conv2d_7/kernel:0; missing: conv1_2 kernel, conv1_2 bias",
-    ):
+    with pytest.raises(WeightFileError, match=r"block1_conv1 has two arrays block1_conv1/kernel"):
         load_vgg16(tmp_path / "vgg16.h5")
 
 
@@ -78,7 +77,7 @@ def test_a_link_within_a_layer_is_no_layer(tmp_path):
         file["secret"] = np.ones((3, 3, 3, 64), np.float32)
     with h5py.File(tmp_path / "vgg16.h5", "w") as file:
         file.create_group("block1_conv1")["kernel:0"] = h5py.ExternalLink("other.h5", "/secret")
-    with pytest.raises(WeightFileError, match="missing: conv1_1 kernel"):
+    with pytest.raises(WeightFileError, match="holds nothing of this model: 26 missing"):
         load_vgg16(tmp_path / "vgg16.h5")
 
 
@@ -110,5 +109,5 @@ def test_text_and_objects_are_not_read(tmp_path):
     for kind in (h5py.string_dtype(), h5py.vlen_dtype(np.float32), np.dtype([("a", "f4")])):
         with h5py.File(tmp_path / "vgg16.h5", "w") as file:
             file.create_group("block1_conv1").create_dataset("bias:0", (64,), kind)
-        with pytest.raises(WeightFileError, match=r"bias:0 is .* \[64\], which no layer of a VGG-16 is"):
+        with pytest.raises(WeightFileError, match=r"bias:0 is .* \[64\], which no layer of any network is"):
             load_vgg16(tmp_path / "vgg16.h5")

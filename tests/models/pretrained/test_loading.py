@@ -22,7 +22,7 @@ from vigor_jax.models.pretrained.conversion import filled, variable_shapes
 from vigor_jax.models.pretrained.load_report import UnfittingWeightsError
 from vigor_jax.models.pretrained.loading import _FAMILIES, load
 from vigor_jax.models.pretrained.own_names import to_own_names
-from vigor_jax.models.pretrained.stored_layers import WeightFileError
+from vigor_jax.models.pretrained.weight_file_error import WeightFileError
 from vigor_jax.models.resnet import ResNet, ResNetHead
 from vigor_jax.models.swin import Swin, SwinHead
 from vigor_jax.models.vgg import VGG, VGGHead
@@ -89,7 +89,7 @@ def test_the_authors_file_of_vgg16(tmp_path, vgg_weights):
     expected = {layer: {"kernel": kernel, "bias": bias} for layer, (kernel, bias) in vgg_weights.items()}
     assert _equal(loaded.variables, {"params": expected})
     np.save(tmp_path / "vgg16.npy", tree | {"conv9_1": tree["conv1_1"]}, allow_pickle=True)
-    with pytest.raises(WeightFileError, match=r"vgg16\.npy is no vgg16\.npy: it has 'conv9_1'"):
+    with pytest.raises(WeightFileError, match=r"vgg16\.npy is no vgg16\.npy: 1 unexpected: conv9_1"):
         load(VGG(), "vgg16", tmp_path / "vgg16.npy")
 
 

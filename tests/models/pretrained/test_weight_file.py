@@ -1,4 +1,4 @@
-"""Files of weights are read whole by their own names; torch's side of it is in test_torch_state.py."""
+"""Files of weights are read whole by their own names; torch's side of it is in test_torch_files.py."""
 
 import h5py
 import jax

@@ -16,8 +16,8 @@ import numpy as np
 from absl import logging
 from flax import traverse_util
 
-from vigor_jax.models.pretrained.load_report import Report, UnfittingWeightsError, printable
-from vigor_jax.models.pretrained.stored_layers import WeightFileError
+from vigor_jax.models.pretrained.load_report import Report, UnfittingWeightsError, printable, some
+from vigor_jax.models.pretrained.weight_file_error import WeightFileError
 
 Arrays = tuple[np.ndarray, ...]
 _SHOWN = 5  # paths in an error
@@ -262,4 +262,5 @@ def _refuse(report: Report, source: str, allow_partial: bool) -> None:
     if troubles:
         logging.warning("%s: %s arrays loaded; not loaded: %s.", source, f"{len(report.loaded):,}", troubles)
     else:
-        logging.info("%s: all %s arrays loaded.", source, f"{len(report.loaded):,}")
+        unused = f"; not needed: {some(report.ignored)}" if report.ignored else ""
+        logging.info("%s: all %s arrays loaded%s.", source, f"{len(report.loaded):,}", unused)

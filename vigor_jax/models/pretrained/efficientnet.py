@@ -23,7 +23,7 @@ from vigor_jax.models.pretrained.conversion import (
     variable_shapes,
 )
 from vigor_jax.models.pretrained.file_layouts import FileLayout, MatchedFile, matched_layout, to_layout
-from vigor_jax.models.pretrained.stored_layers import WeightFileError
+from vigor_jax.models.pretrained.weight_file_error import WeightFileError
 
 Library = Literal["transformers", "timm", "torchvision"]
 

@@ -1,33 +1,21 @@
-"""Keras' HDF5 files, and VGG-16 as keras.applications stores it in one, with or without the fully connected top."""
+"""Keras' HDF5 files."""
 
 import contextlib
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from vigor_jax.models.pretrained.stored_layers import StoredLayers, WeightFileError, require_package
-
-_CONVOLUTION = re.compile(r"block([1-5])_conv([1-3])")
-_FULLY_CONNECTED = ("fc1", "fc2", "predictions")
-_LARGEST = 3 * 3 * 512 * 512  # numbers in one of the convolutions
-
-
-def read_h5(path: str) -> StoredLayers:
-    """Reads a weight file (layers at the root) or a whole saved model (layers under `model_weights`).
-
-    Only what lies in the file itself is read: links to other files, and data kept in other files, are refused.
-    """
-    with _layers_of(path) as layers:
-        return _read_layers(layers, path)
+from vigor_jax.models.pretrained.weight_file_error import WeightFileError, require_package
 
 
 def read_arrays(path: str, largest: int) -> dict[str, np.ndarray]:
     """Every array of a file by "layer/array", whatever network it is of: "conv_dw_1/depthwise_kernel".
 
+    Only what lies in the file itself is read: links to other files, and data kept in other files, are refused.
+
     Args:
-      path: as for `read_h5`, and as careful.
+      path: of a weight file (layers at the root) or a whole saved model (layers under `model_weights`).
       largest: numbers that any array may have.
     """
     arrays: dict[str, np.ndarray] = {}
@@ -38,7 +26,7 @@ def read_arrays(path: str, largest: int) -> dict[str, np.ndarray]:
                 name = f"{layer}/{key.rsplit('/', 1)[-1].removesuffix(':0')}"
                 if name in arrays:
                     raise WeightFileError(f"{path}: {layer} has two arrays {name}, which no layer of Keras has.")
-                arrays[name] = _read_numbers(array, f"{layer}/{key}", path, largest, "any network")
+                arrays[name] = _read_numbers(array, f"{layer}/{key}", path, largest)
     return arrays
 
 
@@ -79,34 +67,12 @@ def _own(group: Any, name: str, path: str) -> Any:
     return group[name]
 
 
-def _read_layers(root: Any, path: str) -> StoredLayers:
-    stored = StoredLayers()
-    for name in root:
-        arrays = _datasets(_own(root, name, path), name)
-        convolution = _CONVOLUTION.fullmatch(name)
-        if name in _FULLY_CONNECTED:
-            stored.ignored.extend(f"{name}/{key}" for key in arrays)
-        elif convolution:
-            layer = f"conv{convolution[1]}_{convolution[2]}"
-            for key, array in arrays.items():
-                # kernel:0 and bias:0 today, block1_conv1_W_1:0 and ..._b_1:0 in the files of Keras 1.
-                part = {4: "kernel", 1: "bias"}.get(array.ndim)
-                if part is None or (layer, part) in stored.arrays:
-                    stored.unexpected.append(f"{name}/{key}")
-                else:
-                    stored.arrays[layer, part] = _read_numbers(array, f"{name}/{key}", path, _LARGEST, "a VGG-16")
-        else:
-            # Input, pools and flatten are groups without arrays; optimiser state of a saved model is beside the root.
-            stored.unexpected.extend(f"{name}/{key}" for key in arrays)
-    return stored
-
-
-def _read_numbers(array: Any, name: str, path: str, largest: int, network: str) -> Any:
+def _read_numbers(array: Any, name: str, path: str, largest: int) -> Any:
     """The array, unless reading it would read other files, run out of memory or make objects."""
     if array.external or array.is_virtual:
         raise WeightFileError(
             f"{path}: the numbers of {name} are kept in other files. The file may be malicious; they were not read."
         )
     if array.dtype.kind != "f" or array.size > largest:
-        raise WeightFileError(f"{path}: {name} is {array.dtype} {list(array.shape)}, which no layer of {network} is.")
+        raise WeightFileError(f"{path}: {name} is {array.dtype} {list(array.shape)}, which no layer of any network is.")
     return array[()]

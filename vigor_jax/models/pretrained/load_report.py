@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from vigor_jax.models.pretrained.stored_layers import WeightFileError
+from vigor_jax.models.pretrained.weight_file_error import WeightFileError
 
 _SHOWN = 5  # of each kind of trouble in an error
 
@@ -29,7 +29,7 @@ class Report:
     def troubles(self) -> str:
         """The three kinds of trouble with the first few names of each; empty where all fits."""
         kinds = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", self.mismatched))
-        return "; ".join(f"{len(names):,} {kind}: {_some(names)}" for kind, names in kinds if names)
+        return "; ".join(f"{len(names):,} {kind}: {some(names)}" for kind, names in kinds if names)
 
     def listed(self) -> str:
         """Every kind with its number of names, below it the names of what does not fit, a line each."""
@@ -53,6 +53,7 @@ def printable(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
     shown = ", ".join(map(printable, names[:_SHOWN]))
     return shown + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from vigor_jax.models.pretrained.stored_layers import WeightFileError
+from vigor_jax.models.pretrained.weight_file_error import WeightFileError
 
 _NUMBERS = "fiub"
 

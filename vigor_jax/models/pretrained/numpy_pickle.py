@@ -11,28 +11,32 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vigor_jax.models.pretrained.stored_layers import StoredLayers, WeightFileError
+from vigor_jax.models.pretrained.load_report import some
+from vigor_jax.models.pretrained.weight_file_error import WeightFileError
 from vigor_jax.models.vgg import layers
 
 _FULLY_CONNECTED = ("fc6", "fc7", "fc8")
 
 
-def read_npy(path: str) -> StoredLayers:
-    """Reads the dict without running anything that the file brings along; Python 2 pickles too."""
+def read_npy(path: str) -> dict[str, np.ndarray]:
+    """The convolutions as "conv1_1/kernel" and "conv1_1/bias", without running anything that the file brings along.
+
+    Pickles of Python 2 too. The fully connected layers are left in the file.
+    """
     tree = _unpickle(path)
     tree = tree.value if isinstance(tree, _Array) else tree
     if not isinstance(tree, dict):
         raise WeightFileError(f"{path} holds {type(tree).__name__}, not the dict of layers that vgg16.npy is.")
-    stored = StoredLayers()
+    arrays: dict[str, np.ndarray] = {}
+    unexpected = []
     for name, pair in tree.items():
-        if name in _FULLY_CONNECTED:
-            stored.ignored.append(name)
-        elif name in layers("D") and isinstance(pair, list | tuple) and len(pair) == 2 and all(map(_is_numbers, pair)):
-            for part, array in zip(("kernel", "bias"), pair, strict=True):
-                stored.arrays[name, part] = array.value
-        else:
-            stored.unexpected.append(name if isinstance(name, str) else _printed(name))
-    return stored
+        if name in layers("D") and isinstance(pair, list | tuple) and len(pair) == 2 and all(map(_is_numbers, pair)):
+            arrays.update({f"{name}/{part}": one.value for part, one in zip(("kernel", "bias"), pair, strict=True)})
+        elif name not in _FULLY_CONNECTED:
+            unexpected.append(name if isinstance(name, str) else _printed(name))
+    if unexpected:
+        raise WeightFileError(f"{path} is no vgg16.npy: {len(unexpected):,} unexpected: {some(unexpected)}.")
+    return arrays
 
 
 def _unpickle(path: str) -> Any:

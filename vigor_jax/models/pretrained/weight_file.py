@@ -1,14 +1,13 @@
 """The arrays of a file of weights by the file's own names, whatever network they are of; nothing in it is run."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from vigor_jax.models.pretrained import keras_h5, numpy_archive, numpy_pickle
-from vigor_jax.models.pretrained.stored_layers import WeightFileError, require_package
+from vigor_jax.models.pretrained.weight_file_error import WeightFileError, require_package
 
 _SAFE_TORCH = (2, 6)
 _WRAPPERS = ("model", "state_dict")  # keys under which training scripts keep the state
@@ -36,23 +35,16 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: str) -> dict[str, np.ndarray]:
-    with open_safetensors(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
-
-
-@contextlib.contextmanager
-def open_safetensors(path: str) -> Iterator[Any]:
-    """The open file, with `keys()` and `get_tensor(name)`; what is wrong with it is a WeightFileError."""
     safetensors = require_package("safetensors", path, "pip install 'vigor_jax[pretrained]'")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            yield file
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
     # TypeError, AttributeError: a number format that NumPy lacks.
     except (safetensors.SafetensorError, TypeError, AttributeError, OSError) as error:
         raise WeightFileError(f"{path} is not a readable safetensors file: {error}") from error
 
 
-def read_pth(path: str) -> dict[str, np.ndarray]:
+def _read_pth(path: str) -> dict[str, np.ndarray]:
     """A state dict; only tensors are unpickled, so that a file from elsewhere cannot run code."""
     torch = require_package("torch", path, "pip install torch (a CPU build will do), or convert it to .safetensors")
     if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
@@ -93,19 +85,12 @@ def _read_npz(path: str) -> dict[str, np.ndarray]:
     return numpy_archive.read_npz(path, _LARGEST)
 
 
-def _read_npy(path: str) -> dict[str, np.ndarray]:
-    stored = numpy_pickle.read_npy(path)
-    if stored.unexpected:
-        raise WeightFileError(f"{path} is no vgg16.npy: it has {stored.unexpected[0]!r}.")
-    return {"/".join(key): array for key, array in stored.arrays.items()}
-
-
 _READERS = {
     ".safetensors": _read_safetensors,
-    ".pth": read_pth,
-    ".pt": read_pth,
-    ".bin": read_pth,
+    ".pth": _read_pth,
+    ".pt": _read_pth,
+    ".bin": _read_pth,
     ".h5": _read_h5,
     ".npz": _read_npz,
-    ".npy": _read_npy,
+    ".npy": numpy_pickle.read_npy,
 }

@@ -1,4 +1,4 @@
-"""torchvision's weights, as .safetensors and .pth."""
+"""PyTorch's files, .safetensors and .pth, by the weights of torchvision's VGG-16."""
 
 import sys
 import types

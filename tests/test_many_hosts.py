@@ -68,10 +68,15 @@ console.set_up()
 code = 1
 try:
     distributed.join(command_line.processes(sys.argv)[0])
+    import jax
+
     from vigor_jax.train.loop import train_and_evaluate
 
-    tasks.REGISTRY["toy"] = lambda config: toy.ToyTask()
-    train_and_evaluate(toy.toy_config(), sys.argv[3])
+    # Hosts that believed their own metric would cut the learning rate apart: the first one's never rises.
+    scores = [0.5, 0.5, 0.5 + 1e-4 * jax.process_index(), 0.5 + 2e-4 * jax.process_index()]
+    tasks.REGISTRY["toy"] = lambda config: toy.ToyTask(steps_per_epoch=2, scores=scores, scores_by_epoch=True)
+    plateau = {"learning_rate": 1e-2, "schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.5}
+    train_and_evaluate(toy.toy_config(epochs=4, optimizer=plateau), sys.argv[3])
     code = 0
 finally:
     distributed.leave(code)
@@ -244,6 +249,7 @@ def test_four_processes_go_on_with_what_one_began(hosts, tmp_path):
     four = hosts(4, 1, _TOY, toy, parted)
     assert [code for code, *_ in four] == [0] * 4, "\n".join(log for _, _, log, _ in four)
     assert "Going on from step 4." in four[0][2]
+    assert [log.count("so the learning rate is multiplied by 0.5") for _, _, log, _ in four] == [2, 0, 0, 0]
     ours, theirs = rows(whole), rows(parted)
     assert [row["step"] for row in theirs] == [row["step"] for row in ours]
     for mine, other in zip(ours, theirs, strict=True):

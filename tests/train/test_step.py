@@ -1,5 +1,6 @@
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -144,3 +145,58 @@ def test_gradients_are_summed_over_the_devices_in_float32_whatever_computes_them
     assert "bf16" in lowered
     assert summed
     assert not any("bf16" in array for array in summed)
+
+
+@pytest.fixture(scope="module")
+def normalised(toy_task):
+    """Mean squared error of a layer with batch normalisation over the whole batch, as backbones have it."""
+    norm = nn.BatchNorm(use_running_average=False, momentum=0.9, axis_name=meshes.AXIS)
+    network = nn.Sequential([nn.Dense(5), norm, nn.relu, nn.Dense(1)])
+
+    class Normalised(toy_task):
+        def init(self, key):
+            return network.init(key, jnp.zeros((2, 3)))
+
+        def batch(self, step):
+            random = np.random.default_rng(step)
+            rows = random.normal(size=(8, 3)) * np.arange(1, 9)[:, None]  # each device's rows have another spread
+            return {"input": rows.astype(np.float32), "target": random.normal(size=(8, 1)).astype(np.float32)}
+
+        def loss(self, variables, batch, key, *, carry, axis_name):
+            predicted, updated = network.apply(variables, batch["input"], mutable=["batch_stats"])
+            loss = jax.lax.pmean(jnp.mean((predicted - batch["target"]) ** 2), axis_name)
+            return loss, LossOutput(dict(updated), {})
+
+    return Normalised()
+
+
+def normalised_by_hand(params, batch):
+    """Loss, running mean and running variance after one step; in float64, of the whole batch at once."""
+    dense, norm, last = (jax.tree.map(np.float64, params[name]) for name in ("layers_0", "layers_1", "layers_3"))
+    hidden = batch["input"].astype(np.float64) @ dense["kernel"] + dense["bias"]
+    mean, variance = hidden.mean(axis=0), hidden.var(axis=0)
+    hidden = np.maximum((hidden - mean) / np.sqrt(variance + 1e-5) * norm["scale"] + norm["bias"], 0)
+    loss = np.mean((hidden @ last["kernel"] + last["bias"] - batch["target"]) ** 2)
+    return loss, 0.1 * mean, 0.9 + 0.1 * variance
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_batch_normalisation_is_of_the_global_batch(normalised, devices):
+    before, (state, metrics, _, _) = one_step(normalised, devices, optax.sgd(1.0))
+    batch = normalised.batch(0)
+    loss, mean, variance = normalised_by_hand(before.params, batch)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
+    statistics = state.model_state["batch_stats"]["layers_1"]
+    np.testing.assert_allclose(statistics["mean"], mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(statistics["var"], variance, rtol=1e-5)
+    # The gradient too, through the statistics of other devices' rows: by central differences.
+    taken = jax.tree.map(lambda old, new: old - np.asarray(new), before.params, state.params)
+    for layer, name in (("layers_0", "kernel"), ("layers_1", "scale"), ("layers_3", "bias")):
+        for index in np.ndindex(before.params[layer][name].shape):
+            losses = []
+            for change in (1e-5, -1e-5):
+                moved = jax.tree.map(lambda leaf: np.array(leaf, np.float64), before.params)
+                moved[layer][name][index] += change
+                losses.append(normalised_by_hand(moved, batch)[0])
+            slope = (losses[0] - losses[1]) / 2e-5
+            np.testing.assert_allclose(taken[layer][name][index], slope, rtol=1e-3, atol=2e-5)

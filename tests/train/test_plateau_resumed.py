@@ -186,7 +186,17 @@ def test_an_evaluation_that_only_the_end_asks_for_decides_nothing(plateau_config
     assert [rates.count(0.5) for rates in found] == [36, 36]
 
 
-def test_another_schedule_does_not_fit_the_checkpoint(plateau_config, run, tmp_path):
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        (
+            {"schedule": "exponential", "name": "sgd"},
+            r"opt_state/2/scale: float32 \[\] in the checkpoint, missing in this",
+        ),
+        ({"name": "rmsprop"}, r"opt_state/0/nu/aerial: missing in the checkpoint, float32 \[5, 4\] in this optimiser"),
+    ],
+)
+def test_another_optimiser_or_schedule_does_not_fit_the_checkpoint(plateau_config, run, tmp_path, changed, found):
     run(plateau_config(epochs=1), tmp_path)
-    with pytest.raises(ResumeError, match="scale"):
-        run(plateau_config(optimizer={"name": "sgd", "learning_rate": 0.5}), tmp_path)
+    with pytest.raises(ResumeError, match=f"is of another optimiser:(.|\n)*{found}"):
+        run(plateau_config(optimizer={"learning_rate": 0.5} | changed), tmp_path)

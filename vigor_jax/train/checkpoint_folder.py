@@ -211,7 +211,9 @@ class CheckpointFolder:
     def _require_same_shapes(self, step: int, stored: dict[str, str], wanted: dict[str, str], what: str) -> None:
         differing = [key for key in sorted(stored | wanted) if stored.get(key) != wanted.get(key)]
         # The optimiser's moments have the parameters' shapes and would tell everything thrice.
-        own = [key for key in differing if not key.startswith("opt_state/")] or differing
+        own = [key for key in differing if not key.startswith("opt_state/")]
+        if not own:
+            own, what = differing, "this optimiser"
         lines = [
             f"  {key}: {stored.get(key, 'missing')} in the checkpoint, {wanted.get(key, 'missing')} in {what}"
             for key in own

@@ -93,7 +93,11 @@ def test_lists_become_tuples():
         ("optimizer.momentum", 0.5, ["config.optimizer.name = 'adam' does not read it, only 'sgd' and 'rmsprop'"]),
         ("optimizer.plateau_factor", 1.0, ["config.optimizer.plateau_factor", "between 0 and 1"]),
         ("optimizer.plateau_patience", 0, ["config.optimizer.plateau_patience", "at least one"]),
-        ("optimizer.plateau_patience", 5, ["config.optimizer.plateau_patience", "only 'plateau'", "leave it at 3"]),
+        (
+            "optimizer.plateau_patience",
+            5,
+            ["config.optimizer.plateau_patience", "only 'plateau'", "keeps its default, 3"],
+        ),
         ("model.descriptor_dim", 0, ["config.model.descriptor_dim", "positive"]),
         ("rendered_city.train_tiles_per_side", 2, ["config.rendered_city.train_tiles_per_side", "at least 3"]),
     ],

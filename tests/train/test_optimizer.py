@@ -192,7 +192,7 @@ def test_every_key_is_read_or_refused(name, schedule):
         if config is None:
             refused.add(key)
             assert f"config.optimizer.{key} = {value!r}: config.optimizer." in message
-            assert f"leave it at {getattr(OptimizerConfig(), key)!r}" in message
+            assert f"keeps its default, {getattr(OptimizerConfig(), key)!r}" in message
         elif not key.startswith("plateau"):  # how those act, test_plateau.py shows
             same = jax.tree.map(np.array_equal, updated(config, 5)[-1], plain)
             assert not all(jax.tree.leaves(same)), key

@@ -31,6 +31,6 @@ def check_optimizer(optimizer: OptimizerConfig, require: Callable[[bool, str, st
         require(
             chosen in readers or getattr(optimizer, key) == defaults[key],
             f"optimizer.{key}",
-            f"config.optimizer.{choice} = {chosen!r} does not read it, only {' and '.join(map(repr, readers))}; leave "
-            f"it at {defaults[key]!r}",
+            f"config.optimizer.{choice} = {chosen!r} does not read it, only {' and '.join(map(repr, readers))}; it "
+            f"keeps its default, {defaults[key]!r}, then",
         )

@@ -36,3 +36,29 @@ def test_unknown_name_has_its_neighbours():
         registry.backbone("mobilenet_10")
     with pytest.raises(registry.UnknownBackboneError, match=r"Known: mobilenet_1\.0, "):
         classifier("zzzz", 10)
+
+
+def test_batch_normalisation_takes_the_axis_and_the_momentum():
+    for name, entry in registry.BACKBONES.items():
+        options = {
+            "dtype": jnp.bfloat16,
+            "axis_name": "data",
+            "norm_momentum": 0.5 if entry.normalises_by_batch else None,
+        }
+        module, head = registry.trainable(name, **options), registry.trainable_head(name, **options)
+        assert module.dtype == jnp.bfloat16
+        assert entry.normalises_by_batch == name.startswith(("mobilenet", "resnet", "efficientnet"))
+        for one in (module, head):
+            if hasattr(one, "axis_name"):
+                assert (one.axis_name, one.momentum) == ("data", 0.5)
+    assert registry.trainable_head("efficientnet_b0", dtype=jnp.float32, axis_name="data").axis_name == "data"
+    with pytest.raises(registry.NoBatchNormalisationError, match=r"convnext_tiny has no batch normalisation.*0\.9"):
+        registry.trainable("convnext_tiny", dtype=jnp.float32, axis_name=None, norm_momentum=0.9)
+
+
+def test_what_normalises_by_the_batch_has_statistics():
+    for name in _FAMILIES.values():
+        entry = registry.entry(name)
+        images = jax.ShapeDtypeStruct((1, entry.image_size, entry.image_size, 3), jnp.float32)
+        variables = jax.eval_shape(entry.make().init, jax.random.key(0), images)
+        assert entry.normalises_by_batch == ("batch_stats" in variables), name

@@ -50,6 +50,8 @@ def classifier(
     dropout: float | None = None,
     dtype: Any = jnp.float32,
     image_size: int | None = None,
+    axis_name: str | None = None,
+    norm_momentum: float | None = None,
 ) -> Classifier:
     """The classifier over a registered backbone.
 
@@ -61,15 +63,20 @@ def classifier(
       dtype: of the computation up to the logits.
       image_size: pixels, side of the images that it is trained on; None is the registry's. It matters to heads of fully
         connected layers alone, whose parameters it shapes. Larger images can be classified afterwards, smaller cannot.
+      axis_name: of a mapped axis over which training normalises by the batch; see `registry.trainable`.
+      norm_momentum: of the running statistics; likewise.
 
     Raises:
       UnknownBackboneError: no backbone has this name.
+      NoBatchNormalisationError: a momentum for a backbone that has no running statistics.
     """
     entry = registry.entry(name)
     dropout = entry.dropout if dropout is None else dropout
+    options = {"dtype": dtype, "axis_name": axis_name, "norm_momentum": norm_momentum}
+    backbone = registry.trainable(name, **options)
     if entry.fully_connected_stride is None:
-        head = entry.head(dtype=dtype)
+        head = registry.trainable_head(name, **options)
     else:
         positions = math.ceil((image_size or entry.image_size) / entry.fully_connected_stride)
-        head, dropout = entry.head(positions=positions, dropout=dropout, dtype=dtype), 0.0
-    return Classifier(entry.make(dtype=dtype), head, classes, dropout)
+        head, dropout = registry.trainable_head(name, positions=positions, dropout=dropout, **options), 0.0
+    return Classifier(backbone, head, classes, dropout)

@@ -90,6 +90,7 @@ class EfficientNet(nn.Module):
       padding: "same" is TensorFlow's, which pads even sides of strided convolutions at the end only, for the authors'
         weights and those trained like them (timm's tf_efficientnet_*); "symmetric" is torch's, for torchvision's.
       epsilon: of batch normalisation. The authors' is 1e-3; torchvision's B0 to B4 were trained with 1e-5.
+      momentum: of the running statistics.
       dtype: of the computation; parameters and running statistics are float32.
       axis_name: of the mapped axis over which training averages the batch statistics; None keeps each device's own.
     """
@@ -100,6 +101,7 @@ class EfficientNet(nn.Module):
     stochastic_depth: float = 0.2
     padding: Padding = "same"
     epsilon: float = 1e-3
+    momentum: float = 0.99
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
@@ -133,7 +135,7 @@ class EfficientNet(nn.Module):
             kernel_init=_HE,
             name="stem_conv",
         )(jnp.asarray(images, self.dtype))
-        norm = _BatchNorm(train, self.epsilon, self.dtype, self.axis_name)
+        norm = _BatchNorm(train, self.epsilon, self.momentum, self.dtype, self.axis_name)
         features = nn.swish(norm("stem_bn")(features))
         maps = []
         done, blocks = 0, sum(self.repeats)
@@ -162,13 +164,14 @@ class _BatchNorm:
 
     train: bool
     epsilon: float
+    momentum: float
     dtype: Any
     axis_name: str | None
 
     def __call__(self, name: str) -> nn.BatchNorm:
         return nn.BatchNorm(
             use_running_average=not self.train,
-            momentum=0.99,
+            momentum=self.momentum,
             epsilon=self.epsilon,
             dtype=self.dtype,
             axis_name=self.axis_name,
@@ -231,6 +234,7 @@ class EfficientNetHead(nn.Module):
 
     width: float = 1.0
     epsilon: float = 1e-3
+    momentum: float = 0.99
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
@@ -247,7 +251,7 @@ class EfficientNetHead(nn.Module):
             kernel_init=_HE,
             name="head_conv",
         )(features)
-        norm = _BatchNorm(train, self.epsilon, self.dtype, self.axis_name)
+        norm = _BatchNorm(train, self.epsilon, self.momentum, self.dtype, self.axis_name)
         features = nn.swish(norm("head_bn")(features))
         return jnp.mean(features, axis=(1, 2), dtype=jnp.float32)
 

@@ -23,6 +23,10 @@ class UnknownBackboneError(UserError):
     """A name that no backbone has; the message has those that come near."""
 
 
+class NoBatchNormalisationError(UserError):
+    """A momentum for running statistics that a backbone does not have."""
+
+
 @dataclasses.dataclass(frozen=True)
 class BackboneEntry:
     """A backbone and what goes with it.
@@ -45,6 +49,16 @@ class BackboneEntry:
     preprocessing: str
     dropout: float = 0.0
     fully_connected_stride: int | None = None
+
+    @property
+    def normalises_by_batch(self) -> bool:
+        """Whether training sees the other images of the batch, by batch normalisation, and keeps running statistics."""
+        return _has_statistics(self.make)
+
+
+def _has_statistics(make: Callable[..., nn.Module]) -> bool:
+    module = make.func if isinstance(make, partial) else make
+    return "axis_name" in module.__dataclass_fields__
 
 
 def _efficientnet(scaling: efficientnet.Scaling) -> BackboneEntry:
@@ -116,3 +130,47 @@ def backbone(name: str, **options: Any) -> nn.Module:
       UnknownBackboneError: no backbone has this name.
     """
     return entry(name).make(**options)
+
+
+def trainable(
+    name: str, *, dtype: Any, axis_name: str | None, norm_momentum: float | None = None, **options: Any
+) -> nn.Module:
+    """The backbone of that name as a mapped training step needs it.
+
+    Args:
+      name: of the registry.
+      dtype: of the computation.
+      axis_name: the mapped axis, over which batch normalisation takes its statistics; backbones without it ignore it.
+      norm_momentum: of the running statistics of batch normalisation; None is what the backbone's paper has. Its
+        millions of steps allow the statistics to lag; short runs need 0.9 or so.
+      options: further attributes of the module.
+
+    Raises:
+      UnknownBackboneError: no backbone has this name.
+      NoBatchNormalisationError: a momentum for a backbone that has no running statistics.
+    """
+    return _trainable(name, entry(name).make, axis_name, norm_momentum, dtype=dtype, **options)
+
+
+def trainable_head(
+    name: str, *, dtype: Any, axis_name: str | None, norm_momentum: float | None = None, **options: Any
+) -> nn.Module:
+    """The head of a backbone as a mapped training step needs it; arguments and errors as of `trainable`."""
+    head = entry(name).head
+    momentum = norm_momentum if _has_statistics(head) else None
+    return _trainable(name, head, axis_name, momentum, dtype=dtype, **options)
+
+
+def _trainable(
+    name: str, make: Callable[..., nn.Module], axis_name: str | None, norm_momentum: float | None, **options: Any
+) -> nn.Module:
+    if _has_statistics(make):
+        options["axis_name"] = axis_name
+        if norm_momentum is not None:
+            options["momentum"] = norm_momentum
+    elif norm_momentum is not None:
+        raise NoBatchNormalisationError(
+            f"{name} has no batch normalisation, so there are no running statistics for a momentum of {norm_momentum}. "
+            "Leave the momentum out."
+        )
+    return make(**options)

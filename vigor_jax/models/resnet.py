@@ -24,12 +24,14 @@ class ResNet(nn.Module):
     Attributes:
       depths: bottlenecks of each stage, `DEPTHS["resnet50"]`.
       width: channels of the stem; stage i puts out 4 * width * 2^i.
+      momentum: of the running statistics.
       dtype: of the computation; parameters and running statistics are float32.
       axis_name: of the mapped axis over which training averages the batch statistics; None keeps each device's own.
     """
 
     depths: tuple[int, ...] = DEPTHS["resnet50"]
     width: int = 64
+    momentum: float = 0.9
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
@@ -53,7 +55,7 @@ class ResNet(nn.Module):
         features = nn.Conv(
             self.width, (7, 7), 2, padding=3, use_bias=False, dtype=self.dtype, kernel_init=_HE, name="conv1"
         )(features)
-        features = nn.relu(_batch_norm("bn1", train, self.dtype, self.axis_name)(features))
+        features = nn.relu(_batch_norm("bn1", train, self.momentum, self.dtype, self.axis_name)(features))
         features = nn.max_pool(features, (3, 3), (2, 2), ((1, 1), (1, 1)))
         stages = []
         for stage, depth in enumerate(self.depths):
@@ -61,6 +63,7 @@ class ResNet(nn.Module):
                 bottleneck = _Bottleneck(
                     self.width * 2**stage,
                     stride=2 if stage > 0 and block == 0 else 1,
+                    momentum=self.momentum,
                     dtype=self.dtype,
                     axis_name=self.axis_name,
                     name=f"layer{stage + 1}_{block}",
@@ -75,6 +78,7 @@ class _Bottleneck(nn.Module):
 
     channels: int
     stride: int
+    momentum: float
     dtype: Any
     axis_name: str | None
 
@@ -94,7 +98,7 @@ class _Bottleneck(nn.Module):
             return convolution(inputs)
 
         def normalised(inputs: Array, name: str, scale: nn.initializers.Initializer = nn.initializers.ones) -> Array:
-            return _batch_norm(name, train, self.dtype, self.axis_name, scale)(inputs)
+            return _batch_norm(name, train, self.momentum, self.dtype, self.axis_name, scale)(inputs)
 
         out = _EXPANSION * self.channels
         residual = nn.relu(normalised(convolved(features, self.channels, 1, 1, "conv1"), "bn1"))
@@ -122,13 +126,14 @@ class ResNetHead(nn.Module):
 def _batch_norm(
     name: str,
     train: bool,
+    momentum: float,
     dtype: Any,
     axis_name: str | None,
     scale: nn.initializers.Initializer = nn.initializers.ones,
 ) -> nn.BatchNorm:
     return nn.BatchNorm(
         use_running_average=not train,
-        momentum=0.9,
+        momentum=momentum,
         epsilon=1e-5,
         dtype=dtype,
         scale_init=scale,

@@ -112,6 +112,16 @@ class MiningConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """Of distillation: whose embeddings the student learns."""
+
+    teacher: str  # workdir of a finished run
+    # A linear layer with a bias, of each view, from the student's descriptor to the teacher's size. Without it the
+    # sizes must agree.
+    projection: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """How gradients become updates, and the learning rate through the run; VIGOR's unless told otherwise.
 
@@ -155,6 +165,7 @@ class Config:
     data: DataConfig | None = None
     images: ImageDataConfig | None = None
     model: ModelConfig | None = None
+    distillation: DistillationConfig | None = None
     rendered_city: RenderedCityConfig = RenderedCityConfig()
     loss: LossConfig = LossConfig()
     mining: MiningConfig = MiningConfig()
@@ -179,5 +190,8 @@ class Config:
 
 # What each task cannot do without, of the groups that are None elsewhere. A task not named here reads what cross-view
 # does; whether there is such a task, `vigor_jax.tasks` says.
-GROUPS_OF_TASKS = {"classification": ("images",)}
 GROUPS_OF_CROSS_VIEW = ("data", "model")
+GROUPS_OF_TASKS = {
+    "classification": ("images",),
+    "cross_view_distillation": (*GROUPS_OF_CROSS_VIEW, "distillation"),
+}

@@ -3,6 +3,7 @@
 import math
 
 from vigor_jax.config.cross_view_values import check_cross_view
+from vigor_jax.config.distillation_values import check_distillation
 from vigor_jax.config.errors import ConfigError, shown
 from vigor_jax.config.image_values import check_images
 from vigor_jax.config.optimizer_values import check_optimizer
@@ -57,3 +58,5 @@ def check_values(config: Config) -> None:
         check_cross_view(config, require)
     if config.images is not None:
         check_images(config.images, require)
+    if config.distillation is not None:
+        check_distillation(config, require)

@@ -39,9 +39,9 @@ class CrossViewModel(nn.Module):
 
     Images are uint8 RGB [B, H, W, 3] of any size; each view keeps the size it was initialised with under "safa".
     The way of an image is `describe_*` (tower and aggregation -> [B, D]) and then
-    `embed_*` (centring, unit norm); `encode_*` is both. `encode_*_with_offset` adds the image's part in the offset
-    head, so that `offset` places a panorama on whatever tiles were found for it without seeing the images again. All
-    of them return float32.
+    `embed_*` (projection, centring, unit norm); `encode_*` is both. `encode_*_with_offset` adds the image's part in
+    the offset head, so that `offset` places a panorama on whatever tiles were found for it without seeing the images
+    again. All of them return float32.
 
     Under a mapped axis pass its name as `axis_name`; only centring uses it. Dropout draws from the "dropout"
     generator: fold the device's index into its key, or all devices drop the same features.
@@ -64,6 +64,7 @@ class CrossViewModel(nn.Module):
       compass_heads: each head of SAFA starts by looking in one direction, the same in both views.
       offset_outputs: of the offset head; 0 for none.
       remat: of the towers; see `VGG`.
+      projection_dim: of a linear layer of each view, with a bias, that embeddings begin with; 0 for none.
     """
 
     aggregation: Literal["safa", "fully_connected"]
@@ -81,6 +82,7 @@ class CrossViewModel(nn.Module):
     compass_heads: bool = False
     offset_outputs: int = 0
     remat: bool = False
+    projection_dim: int = 0
 
     def setup(self) -> None:
         """Two towers; two SAFA aggregations or one shared fully connected one; centring; the offset head."""
@@ -100,6 +102,9 @@ class CrossViewModel(nn.Module):
             self.shared_aggregation = FullyConnectedAggregation(self.descriptor_dim, self.dropout, self.aggregation_std)
         else:
             raise ValueError(f"aggregation {self.aggregation!r}. Allowed: fully_connected, safa.")
+        if self.projection_dim:
+            self.aerial_projection = nn.Dense(self.projection_dim)
+            self.ground_projection = nn.Dense(self.projection_dim)
         if self.centre_descriptor:
             self.aerial_centring = Centring()
             self.ground_centring = Centring()
@@ -207,18 +212,30 @@ class CrossViewModel(nn.Module):
         return self.shared_aggregation(features, train=train)
 
     def embed_aerial(
-        self, descriptor: Float[Array | np.ndarray, "batch dim"], *, train: bool = False, axis_name: str | None = None
+        self,
+        descriptor: Float[Array | np.ndarray, "batch described"],
+        *,
+        train: bool = False,
+        axis_name: str | None = None,
     ) -> Float[Array, "batch dim"]:
         """Unit embeddings from the descriptors of aerial tiles."""
+        if self.projection_dim:
+            descriptor = self.aerial_projection(descriptor)
         if self.centre_descriptor:
             # Of unit length first: the mean then moves with what the tower sees, not with the growth of its weights.
             descriptor = self.aerial_centring(unit_norm(descriptor), train=train, axis_name=axis_name)
         return unit_norm(descriptor)
 
     def embed_ground(
-        self, descriptor: Float[Array | np.ndarray, "batch dim"], *, train: bool = False, axis_name: str | None = None
+        self,
+        descriptor: Float[Array | np.ndarray, "batch described"],
+        *,
+        train: bool = False,
+        axis_name: str | None = None,
     ) -> Float[Array, "batch dim"]:
         """Unit embeddings from the descriptors of street panoramas."""
+        if self.projection_dim:
+            descriptor = self.ground_projection(descriptor)
         if self.centre_descriptor:
             descriptor = self.ground_centring(unit_norm(descriptor), train=train, axis_name=axis_name)
         return unit_norm(descriptor)

@@ -85,15 +85,14 @@ def _variables(checkpoint: Path) -> dict[str, Any]:
     sealed = seal.read(checkpoint)
     try:
         # All that is read is arrays of numbers, into memory of the host.
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            path = (checkpoint / "state").absolute()
-            stored = checkpointer.metadata(path).item_metadata.tree
-            wanted = {name: stored[name] for name in _VARIABLES}
-            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), wanted)
-            arrays = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
-            read = checkpointer.restore(
-                path, args=ocp.args.PyTreeRestore(item=shapes, restore_args=arrays, partial_restore=True)
-            )
+        path, handler = (checkpoint / "state").absolute(), ocp.PyTreeCheckpointHandler()
+        stored = handler.metadata(path).tree
+        wanted = {name: stored[name] for name in _VARIABLES}
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), wanted)
+        arrays = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        read = handler.restore(
+            path, args=ocp.args.PyTreeRestore(item=shapes, restore_args=arrays, partial_restore=True)
+        )
     except (jax.errors.JaxRuntimeError, MemoryError):
         raise  # too little memory is no damage
     except Exception as error:

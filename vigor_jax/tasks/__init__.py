@@ -12,8 +12,17 @@ def _cross_view(config: Config) -> Task:
     return CrossView(config)
 
 
+def _cross_view_distillation(config: Config) -> Task:
+    from vigor_jax.tasks.cross_view_distillation import CrossViewDistillation
+
+    return CrossViewDistillation(config)
+
+
 # Factories import their task on call, so that asking for one task never loads the libraries of another.
-REGISTRY: dict[str, Callable[[Config], Task]] = {"cross_view": _cross_view}
+REGISTRY: dict[str, Callable[[Config], Task]] = {
+    "cross_view": _cross_view,
+    "cross_view_distillation": _cross_view_distillation,
+}
 
 
 def create(config: Config) -> Task:

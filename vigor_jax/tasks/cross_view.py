@@ -19,7 +19,7 @@ from vigor_jax.datasets import protocol
 from vigor_jax.input.batches import Hybrid, train_batches
 from vigor_jax.input.sampling import BatchPlan, host_rows
 from vigor_jax.losses import iou_difference, iou_ratio, offset_classification, offset_regression, soft_margin_triplet
-from vigor_jax.models.cross_view import with_tower_weights
+from vigor_jax.models.cross_view import CrossViewModel, with_tower_weights
 from vigor_jax.models.micro_batches import training_pairs
 from vigor_jax.models.offset_cells import cell_of, require_covered
 from vigor_jax.models.pretrained import load_vgg16
@@ -79,20 +79,28 @@ class CrossView(WithoutCarry):
             self._vgg, preprocessing = load_vgg16(config.model.pretrained)
         else:
             logging.info("The towers start from random weights, as config.model.pretrained names no file.")
-        self._model = cross_view_model(config.model, preprocessing)
+        self._model = self._create_model(preprocessing)
         self._mining = None
         if config.mining.enabled:
             self._mining = HardNegatives(config, references, city, plan, num_tiles=len(self._data.tiles))
             self._plan, self.carry_specs = self._mining.plan, self._mining.carry_specs
         else:
             self._plan = plan
-        self._evaluation = Evaluation(
-            self._model,
+        self._splits = splits.evaluations
+        self._evaluation = self._evaluation_of(self._model, offset_of(config.model))
+
+    def _create_model(self, preprocessing: str) -> CrossViewModel:
+        return cross_view_model(self._config.model, preprocessing)
+
+    def _evaluation_of(self, model: CrossViewModel, offset: Callable[[jax.Array], jax.Array] | None) -> Evaluation:
+        config = self._config
+        return Evaluation(
+            model,
             self._data,
-            splits.evaluations,
+            self._splits,
             batch_size=config.eval_batch_size,
             threads=config.input_threads,
-            offset=offset_of(config.model),
+            offset=offset,
             symmetries=config.eval_symmetries,
             seed=config.seed,
         )
@@ -158,8 +166,8 @@ class CrossView(WithoutCarry):
         weights = self._config.loss
         loss = soft_margin_triplet(pairs.aerial, pairs.ground, weights.alpha, axis_name=axis_name)
         metrics = {
-            "aerial_spread": _spread(pairs.aerial, axis_name),
-            "ground_spread": _spread(pairs.ground, axis_name),
+            "aerial_spread": spread(pairs.aerial, axis_name),
+            "ground_spread": spread(pairs.ground, axis_name),
             "triplet_loss": loss,
         }
         if pairs.semi_positive is not None:
@@ -221,18 +229,18 @@ class CrossView(WithoutCarry):
 
     def diagnose(self, metrics: dict[str, float]) -> str | None:
         """Names a collapsed model: the loss at ln 2 because all descriptors of a view are equal."""
-        spread = min(metrics["aerial_spread"], metrics["ground_spread"])
+        smallest = min(metrics["aerial_spread"], metrics["ground_spread"])
         triplet = metrics["triplet_loss"]
-        if abs(triplet - _COLLAPSED_LOSS) > 0.01 or spread > 1e-3:
+        if abs(triplet - _COLLAPSED_LOSS) > 0.01 or smallest > 1e-3:
             return None
         return (
             f"The model has collapsed: the triplet loss is {triplet:.4f} (ln 2 = 0.6931) and all descriptors of a view "
-            f"are equal (spread {spread:.1e}). It will not recover; try a lower config.optimizer.learning_rate, "
+            f"are equal (spread {smallest:.1e}). It will not recover; try a lower config.optimizer.learning_rate, "
             "config.model.centre_descriptor=True, a larger config.model.aggregation_std or pretrained weights."
         )
 
 
-def _spread(embeddings: Float[Array, "local dim"], axis_name: str) -> Float[Array, ""]:
+def spread(embeddings: Float[Array, "local dim"], axis_name: str) -> Float[Array, ""]:
     """Variance of the global batch's embeddings about their mean: 0 if all are equal, at most 1 for unit length."""
     embeddings = jax.lax.stop_gradient(embeddings)
     mean = jax.lax.pmean(embeddings.mean(axis=0), axis_name)

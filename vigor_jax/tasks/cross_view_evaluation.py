@@ -115,9 +115,9 @@ class Evaluation:
         )
         return Evaluated(evaluated.metrics | self._constants, evaluated.findings)
 
-    def encode(self, variables: Variables, mesh: Mesh) -> Encodings:
-        """Every tile and panorama of the splits, for `evaluate`."""
-        aerial, ground = self._encode(variables, self._tiles, self._panoramas, mesh)
+    def encode(self, variables: Variables, mesh: Mesh, should_stop: Callable[[], bool] = never) -> Encodings:
+        """Every tile and panorama of the splits, for `evaluate`; `should_stop` as there, after every batch."""
+        aerial, ground = self._encode(variables, self._tiles, self._panoramas, mesh, should_stop=should_stop)
         return self._encodings(variables, aerial["model"], ground["model"], mesh)
 
     def embed(

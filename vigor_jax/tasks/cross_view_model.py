@@ -14,8 +14,14 @@ _VGG_CONFIGURATIONS = {"vgg11": "A", "vgg16": "D"}
 _OFFSET_OUTPUTS = {"none": 0, "regression": 2, "classification": CELLS**2}
 
 
-def cross_view_model(config: ModelConfig, preprocessing: str) -> CrossViewModel:
-    """The module; `preprocessing` is that of the pretrained weights, a name of `models.preprocessing`."""
+def cross_view_model(config: ModelConfig, preprocessing: str, *, projection_dim: int = 0) -> CrossViewModel:
+    """The module.
+
+    Args:
+      config: of the model.
+      preprocessing: that of the pretrained weights, a name of `models.preprocessing`.
+      projection_dim: of a linear layer at the end; 0 for none.
+    """
     return CrossViewModel(
         aggregation=config.aggregation,
         configuration=_VGG_CONFIGURATIONS[config.backbone],
@@ -32,6 +38,7 @@ def cross_view_model(config: ModelConfig, preprocessing: str) -> CrossViewModel:
         compass_heads=config.compass_heads,
         offset_outputs=_OFFSET_OUTPUTS[config.offset_head],
         remat=config.remat,
+        projection_dim=projection_dim,
     )
 
 

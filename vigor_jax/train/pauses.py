@@ -38,7 +38,8 @@ class Pauses:
         if run.is_first_host:
             for row in metric_writer.read(run.workdir / metric_writer.FILE_NAME):
                 if "epoch" in row:
-                    self._table.add(row["epoch"], run.task.table(row))
+                    found = {name: float(value) for name, value in row.items()}
+                    self._table.add(row["epoch"], run.task.table(found))
 
     def is_due(self, done: int) -> bool:
         """Whether a checkpoint is to be written after `done` updates."""

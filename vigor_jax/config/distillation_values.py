@@ -1,0 +1,24 @@
+"""Values of the group of distillation that cannot work."""
+
+from collections.abc import Callable
+
+from vigor_jax.config.schema import Config, LossConfig, MiningConfig
+
+
+def check_distillation(config: Config, require: Callable[[bool, str, str], None]) -> None:
+    """Refuses values of the group of distillation that cannot work, and values elsewhere that it would not read."""
+    require(bool(config.distillation.teacher), "distillation.teacher", "name the workdir of a finished run")
+    require(
+        config.loss == LossConfig(),
+        "loss",
+        "distillation has one loss, the distance from the teacher, which has no such keys; leave them out",
+    )
+    require(
+        config.mining == MiningConfig(), "mining", "distillation has no negatives that could be mined; leave it out"
+    )
+    if config.model is not None:
+        require(
+            config.model.offset_head == "none",
+            "model.offset_head",
+            'the student learns embeddings alone, so no offsets; set "none"',
+        )

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vigor_jax.models.depthwise_convolution import DepthwiseConvolution
+
 # Output channels and stride of the thirteen depthwise separable blocks.
 _BLOCKS = (
     (64, 1),
@@ -98,25 +100,30 @@ class MobileNet(nn.Module):
             name = f"block_{number}"
             if self.separable:
                 inputs = features.shape[-1]
-                features = self._layer(features, f"{name}_depthwise", inputs, stride=stride, groups=inputs, train=train)
+                features = self._layer(
+                    features, f"{name}_depthwise", inputs, stride=stride, depthwise=True, train=train
+                )
                 features = self._layer(features, f"{name}_pointwise", channels, size=1, train=train)
             else:
                 features = self._layer(features, f"{name}_conv", channels, stride=stride, train=train)
         return (*stages, features)
 
     def _layer(
-        self, features: Array, name: str, channels: int, *, size: int = 3, stride: int = 1, groups: int = 1, train: bool
+        self,
+        features: Array,
+        name: str,
+        channels: int,
+        *,
+        size: int = 3,
+        stride: int = 1,
+        depthwise: bool = False,
+        train: bool,
     ) -> Array:
-        features = nn.Conv(
-            channels,
-            (size, size),
-            strides=stride,
-            feature_group_count=groups,
-            use_bias=False,
-            kernel_init=nn.initializers.truncated_normal(0.09),
-            dtype=self.dtype,
-            name=name,
-        )(features)
+        options = {"kernel_init": nn.initializers.truncated_normal(0.09), "dtype": self.dtype, "name": name}
+        if depthwise:
+            features = DepthwiseConvolution(size, stride, **options)(features)
+        else:
+            features = nn.Conv(channels, (size, size), strides=stride, use_bias=False, **options)(features)
         features = nn.BatchNorm(
             use_running_average=not train,
             momentum=self.momentum,

@@ -181,6 +181,10 @@ def test_registered_classifier_fits_its_head_to_the_image_and_drops_out_twice():
     assert (model.head.positions, model.head.dropout, model.dropout) == (3, 0.5, 0.0)
     assert classifier("vgg16", 7).head.positions == 7
     assert classifier("vgg16", 7, dropout=0.2).head.dropout == 0.2
+    normal = classifier("vgg11", 7, initialisation="normal")
+    assert (normal.backbone.initialisation, normal.head.initialisation) == ("normal", "normal")
+    with pytest.raises(UserError, match="resnet50 has one initialisation"):
+        classifier("resnet50", 7, initialisation="normal")
     logits, variables = jax.eval_shape(
         lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 80, 80, 3), jnp.float32))
     )

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vigor_jax.errors import UserError
 from vigor_jax.models import registry
+from vigor_jax.models.vgg import Initialisation
 
 
 class Classifier(nn.Module):
@@ -52,6 +54,7 @@ def classifier(
     image_size: int | None = None,
     axis_name: str | None = None,
     norm_momentum: float | None = None,
+    initialisation: Initialisation | None = None,
 ) -> Classifier:
     """The classifier over a registered backbone.
 
@@ -65,14 +68,22 @@ def classifier(
         connected layers alone, whose parameters it shapes. Larger images can be classified afterwards, smaller cannot.
       axis_name: of a mapped axis over which training normalises by the batch; see `registry.trainable`.
       norm_momentum: of the running statistics; likewise.
+      initialisation: of VGG, whose paper has more than one; see `vgg.VGG`. The logits keep theirs.
 
     Raises:
       UnknownBackboneError: no backbone has this name.
+      UserError: an initialisation for another backbone than VGG.
       NoBatchNormalisationError: a momentum for a backbone that has no running statistics.
     """
     entry = registry.entry(name)
     dropout = entry.dropout if dropout is None else dropout
     options = {"dtype": dtype, "axis_name": axis_name, "norm_momentum": norm_momentum}
+    if initialisation is not None:
+        if entry.fully_connected_stride is None:
+            raise UserError(
+                f"{name} has one initialisation, that of its paper. Leave initialisation out, or take a VGG."
+            )
+        options["initialisation"] = initialisation
     backbone = registry.trainable(name, **options)
     if entry.fully_connected_stride is None:
         head = registry.trainable_head(name, **options)

@@ -18,7 +18,14 @@ _VALID = {
 }
 
 
-_IMAGES = {"name": "test", "task": "classification", "epochs": 1, "images": {"name": "grocery"}, "batch": {"size": 1}}
+_IMAGES = {
+    "name": "test",
+    "task": "classification",
+    "epochs": 1,
+    "images": {"name": "grocery"},
+    "classifier": {"backbone": "vgg11"},
+    "batch": {"size": 1},
+}
 
 
 def _with(path: str, value: object, valid: dict = _VALID) -> dict:
@@ -121,6 +128,12 @@ def test_an_impossible_value_names_its_key(path, value, parts):
         ("images.scales", (512, 256), ["config.images.scales", "(least, most)"]),
         ("images.scales", 256, ["config.images.scales", "2 values"]),
         ("images.colour_shift", -0.1, ["config.images.colour_shift"]),
+        ("classifier.dropout", 1.0, ["config.classifier.dropout = 1.0", "-1 for what the backbone's paper has"]),
+        ("classifier.norm_momentum", 1.0, ["config.classifier.norm_momentum = 1.0"]),
+        ("classifier.test_scales", (), ["config.classifier.test_scales", "at least one"]),
+        ("classifier.test_scales", (256, 200), ["config.classifier.test_scales", "config.images.crop = 224"]),
+        ("micro_batch_size", 2, ["config.micro_batch_size = 2", "pairs of images"]),
+        ("batch.augment", True, ["config.batch.augment", "config.images.mirror"]),
         ("batch.size", 0, ["config.batch.size"]),
         ("images", None, ["config.images is missing", "'classification'"]),
         ("data", _VALID["data"], ["config.data is not read by config.task = 'classification'", "config.images"]),

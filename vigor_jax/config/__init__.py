@@ -8,6 +8,7 @@ from vigor_jax.config.errors import ConfigError
 from vigor_jax.config.parsing import check_key, group_of, parse, to_dict
 from vigor_jax.config.schema import (
     BatchConfig,
+    ClassifierConfig,
     Config,
     DataConfig,
     DistillationConfig,
@@ -21,6 +22,7 @@ from vigor_jax.config.schema import (
 
 __all__ = [
     "BatchConfig",
+    "ClassifierConfig",
     "Config",
     "ConfigError",
     "DataConfig",

@@ -56,6 +56,21 @@ class ImageDataConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """The network of tasks that classify images, and how it is tested."""
+
+    backbone: str  # a name of vigor_jax.models.registry.BACKBONES
+    # Before the logits, or after each fully connected layer (VGG); -1: what the backbone's paper has.
+    dropout: float = -1.0
+    # Of the running statistics of batch normalisation; 0: what the backbone's paper has, which suits long runs.
+    norm_momentum: float = 0.0
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
+    # A weight file of the backbone; its logits are left out if they are of another number of classes. Empty: random.
+    pretrained: str = ""
+    test_scales: tuple[int, ...] = (256,)  # Q, of the shorter side; probabilities are averaged over several
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The two towers and their aggregation."""
 
@@ -164,6 +179,7 @@ class Config:
     # Groups without which some tasks cannot be; `_GROUPS_OF_TASKS` says which.
     data: DataConfig | None = None
     images: ImageDataConfig | None = None
+    classifier: ClassifierConfig | None = None
     model: ModelConfig | None = None
     distillation: DistillationConfig | None = None
     rendered_city: RenderedCityConfig = RenderedCityConfig()
@@ -192,6 +208,6 @@ class Config:
 # does; whether there is such a task, `vigor_jax.tasks` says.
 GROUPS_OF_CROSS_VIEW = ("data", "model")
 GROUPS_OF_TASKS = {
-    "classification": ("images",),
+    "classification": ("images", "classifier"),
     "cross_view_distillation": (*GROUPS_OF_CROSS_VIEW, "distillation"),
 }

@@ -2,6 +2,7 @@
 
 import math
 
+from vigor_jax.config.classifier_values import check_classifier
 from vigor_jax.config.cross_view_values import check_cross_view
 from vigor_jax.config.distillation_values import check_distillation
 from vigor_jax.config.errors import ConfigError, shown
@@ -58,5 +59,7 @@ def check_values(config: Config) -> None:
         check_cross_view(config, require)
     if config.images is not None:
         check_images(config.images, require)
+    if config.classifier is not None:
+        check_classifier(config, require)
     if config.distillation is not None:
         check_distillation(config, require)

@@ -32,9 +32,16 @@ PREPROCESSINGS = {
 
 
 def preprocess(
-    images: UInt8[Array | np.ndarray, "batch height width 3"], name: str
+    images: UInt8[Array | np.ndarray, "batch height width 3"],
+    name: str,
+    colour_shift: Float[Array | np.ndarray, "batch 3"] | None = None,
 ) -> Float[Array, "batch height width 3"]:
     """RGB images as the named weights expect them: [B, H, W, 3] uint8 -> float32.
+
+    Args:
+      images: RGB.
+      name: of the statistics.
+      colour_shift: RGB values, of 0 to 255, that are added to every pixel of an image first.
 
     Raises:
       ValueError: `name` is not one of PREPROCESSINGS.
@@ -42,5 +49,8 @@ def preprocess(
     if name not in PREPROCESSINGS:
         raise ValueError(f"preprocessing {name!r}. Allowed: {', '.join(sorted(PREPROCESSINGS))}.")
     statistics = PREPROCESSINGS[name]
-    pixels = images[..., ::-1] if statistics.bgr else images
-    return (pixels.astype(jnp.float32) - jnp.asarray(statistics.mean)) / jnp.asarray(statistics.std)
+    pixels = jnp.asarray(images, jnp.float32)
+    if colour_shift is not None:
+        pixels = pixels + colour_shift[:, None, None]
+    pixels = pixels[..., ::-1] if statistics.bgr else pixels
+    return (pixels - jnp.asarray(statistics.mean)) / jnp.asarray(statistics.std)

@@ -9,6 +9,7 @@ smaller and offer none of the three.
 from pathlib import Path
 
 from vigor_jax.datasets.cross_view import CrossViewData
+from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.report import cross_view, page
 from vigor_jax.report import run as runs
 
@@ -18,7 +19,7 @@ FILE_NAME = "report.html"
 SECTIONS = {"cross_view": cross_view}
 
 
-def write(workdir: Path, data: CrossViewData) -> Path:
+def write(workdir: Path, data: CrossViewData | LabelledImages) -> Path:
     """Writes the page of a finished run, whole or not at all; returns its path.
 
     Args:

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vigor_jax import geometry
+from vigor_jax.retrieval.class_accuracy import class_accuracy
 from vigor_jax.retrieval.errors import EvaluationError
 
 # Street, city, region, country and continent, as the field calls them (Hays and Efros, CVPR 2008; PlaNet, table 1).
 _WITHIN_KM = (1, 25, 200, 750, 2500)
-_TOP = (1, 5)
 
 
 def geolocation_accuracy(
@@ -70,25 +70,9 @@ def cell_accuracy(
     Raises:
       EvaluationError: no photos, a class that there is not, or scores that are not finite, by their row.
     """
-    if not len(cell):
-        raise EvaluationError("no photo was classified, so there is nothing to count.")
-    strange = np.flatnonzero((cell < -1) | (cell >= scores.shape[1]))
-    if len(strange):
-        raise EvaluationError(
-            f"row {strange[0]} is of class {cell[strange[0]]}, and the scores are of {scores.shape[1]:,} classes: "
-            "photos and model belong to different partitions."
-        )
-    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-    if len(bad):
-        raise EvaluationError(
-            f"{len(bad):,} of {len(cell):,} rows of scores are not finite; the first is row {bad[0]}."
-        )
-    covered = cell >= 0
-    own = np.take_along_axis(scores, np.maximum(cell, 0)[:, None], axis=1)
-    others_ahead = (scores >= own).sum(axis=1) - 1
     return {
-        **{f"top{top}": float(np.mean(covered & (others_ahead < top))) for top in _TOP},
-        "covered": float(np.mean(covered)),
+        **class_accuracy(cell, scores),
+        "covered": float(np.mean(cell >= 0)),
         "chance_top1": float(np.mean(cell == most_frequent)),
     }
 

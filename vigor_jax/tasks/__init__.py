@@ -6,6 +6,15 @@ from vigor_jax.config import Config, ConfigError
 from vigor_jax.tasks.task import Task
 
 
+def _classification(config: Config) -> Task:
+    from vigor_jax import datasets
+    from vigor_jax.tasks.class_measure import ClassMeasure
+    from vigor_jax.tasks.classification import Classification
+
+    data = datasets.load_images(config.images, config.rendered_city)
+    return Classification(config, data, ClassMeasure(data))
+
+
 def _cross_view(config: Config) -> Task:
     from vigor_jax.tasks.cross_view import CrossView
 
@@ -20,6 +29,7 @@ def _cross_view_distillation(config: Config) -> Task:
 
 # Factories import their task on call, so that asking for one task never loads the libraries of another.
 REGISTRY: dict[str, Callable[[Config], Task]] = {
+    "classification": _classification,
     "cross_view": _cross_view,
     "cross_view_distillation": _cross_view_distillation,
 }

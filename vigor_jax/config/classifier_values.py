@@ -1,0 +1,37 @@
+"""Values of the classifier's group that cannot work, or that nothing would read."""
+
+from collections.abc import Callable
+
+from vigor_jax.config.schema import BatchConfig, Config, MiningConfig
+
+
+def check_classifier(config: Config, require: Callable[[bool, str, str], None]) -> None:
+    """Refuses values of tasks that classify images."""
+    classifier = config.classifier
+    require(
+        classifier.dropout == -1 or 0 <= classifier.dropout < 1,
+        "classifier.dropout",
+        "a share in [0, 1), or -1 for what the backbone's paper has",
+    )
+    require(
+        0 <= classifier.norm_momentum < 1,
+        "classifier.norm_momentum",
+        "above 0 and below 1, or 0 for what the backbone's paper has",
+    )
+    require(bool(classifier.test_scales), "classifier.test_scales", "name at least one size, such as (256,)")
+    if config.images is not None:
+        require(
+            min(classifier.test_scales) >= config.images.crop,
+            "classifier.test_scales",
+            f"none below config.images.crop = {config.images.crop} pixels, as the crop is taken from the scaled image",
+        )
+    pairs = "it is for tasks on pairs of images, which this one is not"
+    require(config.micro_batch_size == 0, "micro_batch_size", f"{pairs}: leave it at 0")
+    require(not config.eval_symmetries, "eval_symmetries", f"{pairs}: leave it at False")
+    require(not config.mining.enabled, "mining.enabled", f"{pairs}: leave it at {MiningConfig.enabled}")
+    require(not config.batch.one_city, "batch.one_city", f"{pairs}: leave it at {BatchConfig.one_city}")
+    require(
+        not config.batch.augment,
+        "batch.augment",
+        f"{pairs}: leave it at {BatchConfig.augment}; config.images.scales and config.images.mirror vary photos",
+    )

@@ -1,0 +1,207 @@
+"""Classification of images as a task: one network, one label an image."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from flax import traverse_util
+from jaxtyping import Array, Float
+
+from vigor_jax.config import Config
+from vigor_jax.datasets.labelled_images import LabelledImages
+from vigor_jax.input import colour_shift
+from vigor_jax.input.epoch_plan import EpochPlan
+from vigor_jax.input.labelled_batches import train_batches
+from vigor_jax.input.sampling import host_rows
+from vigor_jax.losses import cross_entropy
+from vigor_jax.losses.batch_mean import batch_mean
+from vigor_jax.models import registry
+from vigor_jax.models.classifier import Classifier, classifier
+from vigor_jax.models.preprocessing import preprocess
+from vigor_jax.models.pretrained import WeightFileError
+from vigor_jax.models.pretrained.conversion import filled
+from vigor_jax.models.pretrained.loading import load
+from vigor_jax.tasks.class_measure import Measure
+from vigor_jax.tasks.class_probabilities import CentreCrops
+from vigor_jax.tasks.classification_evaluation import ClassificationEvaluation
+from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Variables, WithoutCarry, never
+
+_AXIS = "data"
+_LOGITS = frozenset({"params/logits/kernel", "params/logits/bias"})
+
+
+class Classification(WithoutCarry):
+    """A network trained by cross-entropy and measured by how often its most probable class is right."""
+
+    selection_metric = "validation/top1"
+
+    def __init__(self, config: Config, data: LabelledImages, measure: Measure):
+        """Builds the model and plans the batches.
+
+        Args:
+          config: with the groups `images` and `classifier`.
+          data: whose `train` rows have a label each.
+          measure: what probabilities are worth.
+
+        Raises:
+          UserError: there is no such backbone; weights that do not fit; fewer images than a batch holds.
+        """
+        self._config, self._data = config, data
+        chosen = config.classifier
+        entry = registry.entry(chosen.backbone)
+        self._model = _network(config, len(data.class_names), axis_name=_AXIS)
+        self._plan = EpochPlan(len(data.train), seed=config.seed, batch_size=config.batch.size)
+        self.steps_per_epoch = self._plan.steps_per_epoch
+        images = config.images
+        self.fingerprint = {
+            "data": data.fingerprint,
+            "training images": hashlib.sha256(data.train.astype(np.int64).tobytes()).hexdigest(),
+            "labels": hashlib.sha256(data.labels.astype(np.int64).tobytes()).hexdigest(),
+            "batch": dataclasses.asdict(config.batch),
+            "images": {name: getattr(images, name) for name in ("crop", "scales", "mirror", "colour_shift")},
+        }
+        self._pretrained: Variables | None = None
+        preprocessing = entry.preprocessing
+        if chosen.pretrained:
+            self._pretrained, preprocessing = _weights(self._model, chosen.backbone, chosen.pretrained)
+        else:
+            logging.info("%s starts from random weights: config.classifier.pretrained is empty.", chosen.backbone)
+        self._preprocessing = preprocessing
+        self._colours = None
+        if images.colour_shift:
+            self._colours = colour_shift.principal_colours(data.images, data.train, data.names)
+        protocol = CentreCrops(
+            self._model,
+            preprocessing,
+            data,
+            crop=images.crop,
+            scales=chosen.test_scales,
+            batch_size=config.eval_batch_size,
+            threads=config.input_threads,
+        )
+        self._evaluation = ClassificationEvaluation(
+            data, protocol, measure, batch_size=config.eval_batch_size, threads=config.input_threads
+        )
+
+    def init(self, key: jax.Array) -> Variables:
+        """Fresh variables; what a weight file gave replaces theirs."""
+        side = self._config.images.crop
+        fresh = jax.jit(lambda key: self._model.init(key, jnp.zeros((1, side, side, 3))))(key)
+        return fresh if self._pretrained is None else filled(self._pretrained, fresh)
+
+    def batches(self, first_step: int) -> Iterator[Batch]:
+        """This host's rows of the batches that `input.labelled_batches.train_batches` describes."""
+        config, images = self._config, self._config.images
+        return train_batches(
+            self._data,
+            self._plan,
+            crop=images.crop,
+            scales=images.scales,
+            mirror=images.mirror,
+            colours=self._colours,
+            colour_std=images.colour_shift,
+            first_step=first_step,
+            seed=config.seed,
+            host_rows=host_rows(config.batch.size, jax.process_index(), jax.process_count()),
+            threads=config.input_threads,
+        )
+
+    def loss(
+        self,
+        variables: Variables,
+        batch: dict[str, jax.Array],
+        key: jax.Array,
+        *,
+        carry: Carry,
+        axis_name: str,
+    ) -> tuple[jax.Array, LossOutput]:
+        """Cross-entropy of the global batch."""
+        # Otherwise every device would drop the same features.
+        dropout = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        logits, model_state = self._model.apply(
+            variables,
+            preprocess(batch["image"], self._preprocessing, batch.get("colour_shift")),
+            train=True,
+            rngs={"dropout": dropout},
+            mutable=[name for name in variables if name != "params"],
+        )
+        loss = cross_entropy(logits, batch["label"], axis_name=axis_name)
+        right = (jnp.argmax(logits, axis=-1) == batch["label"]).astype(jnp.float32)
+        metrics = {"top1": batch_mean(right, axis_name=axis_name), "logit_spread": _spread(logits, axis_name)}
+        return loss, LossOutput(model_state=model_state, metrics=metrics)
+
+    def evaluate(
+        self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
+    ) -> Evaluated:
+        """Metrics of every split beside the baselines, and the most probable classes of each image."""
+        return self._evaluation(variables, mesh, should_stop)
+
+    def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
+        """The row of each split."""
+        return self._evaluation.table(metrics)
+
+    def report(self, workdir: Path) -> Path | None:
+        """Writes `report.html`."""
+        from vigor_jax import report  # its libraries take a second to load, which a start need not wait for
+
+        return report.write(workdir, self._data)
+
+    def diagnose(self, metrics: dict[str, float]) -> str | None:
+        """Names a network that gives every image the same logits."""
+        uniform = math.log(len(self._data.class_names))
+        if metrics["logit_spread"] > 1e-9 or metrics["loss"] < uniform - 0.5:
+            return None
+        return (
+            f"All images have the same logits (spread {metrics['logit_spread']:.1e}), and the loss is "
+            f"{metrics['loss']:.4f}, where knowing nothing costs {uniform:.4f}: every unit of some layer is dead, or "
+            "the first weights are too small to be heard. If it stays so, try a lower config.optimizer.learning_rate, "
+            "config.optimizer.warmup_steps, or config.classifier.pretrained."
+        )
+
+
+def _network(config: Config, classes: int, *, axis_name: str | None) -> Classifier:
+    chosen = config.classifier
+    return classifier(
+        chosen.backbone,
+        classes,
+        dropout=None if chosen.dropout == -1 else chosen.dropout,
+        dtype=jnp.dtype(chosen.dtype),
+        image_size=config.images.crop,
+        axis_name=axis_name,
+        norm_momentum=chosen.norm_momentum or None,
+    )
+
+
+def _weights(model: Classifier, backbone: str, path: str) -> tuple[Variables, str]:
+    """The variables of a file, without logits of other classes, and the preprocessing that they expect.
+
+    Raises:
+      WeightFileError: anything but the logits does not fit.
+    """
+    loaded = load(model, backbone, path, allow_partial=True)
+    side = 32 * getattr(model.head, "positions", 1)
+    expected = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, side, side, 3))), jax.random.key(0))
+    absent = set(traverse_util.flatten_dict(expected, sep="/")) - set(
+        traverse_util.flatten_dict(loaded.variables, sep="/")
+    )
+    if absent - _LOGITS or loaded.report.unexpected:
+        raise WeightFileError(
+            f"config.classifier.pretrained = {path!r} does not fit {backbone}: {loaded.report.troubles()}. Only the "
+            "logits may be of other classes."
+        )
+    if absent:
+        logging.info("%s: its classes are others, so the logits start from random weights.", path)
+    return loaded.variables, loaded.preprocessing
+
+
+def _spread(logits: Float[Array, "local classes"], axis_name: str) -> Float[Array, ""]:
+    """Variance of the global batch's logits about their mean, averaged over the classes: 0 if all are equal."""
+    logits = jax.lax.stop_gradient(logits)
+    mean = jax.lax.pmean(logits.mean(axis=0), axis_name)
+    return jax.lax.pmean(((logits - mean) ** 2).mean(), axis_name)

@@ -55,7 +55,7 @@ def test_lists_become_tuples():
     ("path", "value", "parts"),
     [
         ("batch.siez", 3, ["config.batch.siez", "Did you mean config.batch.size?"]),
-        ("model.aggregation", "gem", ["config.model.aggregation", "'gem'", "'safa'", "'fully_connected'"]),
+        ("model.aggregation", "max", ["config.model.aggregation", "'max'", "'safa'", "'gem'"]),
         ("data.protocols", ("same",), ["config.data.protocols", "'same_area'"]),
         ("data.test_cities", ("A",), ["config.data.test_cities", "unseen"]),
         ("data.test_cities", (), ["config.data.test_cities", "unseen city"]),

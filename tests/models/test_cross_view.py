@@ -105,12 +105,11 @@ def test_loss_gradient_and_statistics_on_devices_are_those_of_one(name):
 
     def step(params, aerial, ground, axis_name=None):
         def loss(params):
-            embeddings, state = model.apply(
+            embeddings, state = model.clone(axis_name=axis_name).apply(
                 {**variables, "params": params},
                 aerial,
                 ground,
                 train=True,
-                axis_name=axis_name,
                 mutable=["batch_stats"],
                 rngs={"dropout": jax.random.key(0)},
             )
@@ -212,14 +211,15 @@ def test_evaluation_does_not_look_at_the_other_images():
 def test_both_towers_start_from_given_weights():
     _, variables = _init("safa")
     vgg = jax.tree.map(lambda leaf: leaf + 1, variables["params"]["aerial_tower"])
-    loaded = with_tower_weights(variables, vgg)
+    loaded = with_tower_weights(variables, {"params": vgg})
     for tower in ("aerial_tower", "ground_tower"):
         jax.tree.map(np.testing.assert_array_equal, loaded["params"][tower], vgg)
-    assert loaded["params"]["aerial_aggregation"] is variables["params"]["aerial_aggregation"]
+    for name, leaf in variables["params"]["aerial_aggregation"].items():
+        assert loaded["params"]["aerial_aggregation"][name] is leaf
 
 
 def test_weights_of_another_width_name_the_key():
     _, variables = _init("safa")
-    vgg = jax.eval_shape(VGG().init, jax.random.key(7), jnp.zeros((1, 32, 32, 3)))["params"]
-    with pytest.raises(UserError, match=r"conv1_1 has 64 channels, the model's 4.*config\.model\.width=1"):
+    vgg = jax.eval_shape(VGG().init, jax.random.key(7), jnp.zeros((1, 32, 32, 3)))
+    with pytest.raises(UserError, match=r"conv1_1/\w+ has 64 channels there, 4 in .*config\.model\.width=1"):
         with_tower_weights(variables, vgg)

@@ -152,13 +152,11 @@ def test_rows_that_are_no_whole_number_of_micro_batches_are_refused():
 class _Tower(nn.Module):
     """As little of a VGG as compiles in no time."""
 
-    configuration: str
-    width: float
     dtype: Any
     remat: bool
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images, *, train):
         features = images.astype(self.dtype)
         for name, stride in (("fine", 1), ("coarse", 4)):
             features = nn.relu(nn.Conv(8, (3, 3), stride, dtype=self.dtype, name=name)(features))
@@ -168,7 +166,7 @@ class _Tower(nn.Module):
 @pytest.fixture(autouse=True, scope="module")
 def little_towers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cross_view, "VGG", _Tower)
+        patch.setattr(cross_view, "tower", lambda name, *, dtype, remat, **options: _Tower(dtype, remat))
         yield
 
 

@@ -16,7 +16,9 @@ from vigor_jax.errors import UserError
 from vigor_jax.input.sampling import BatchPlan
 from vigor_jax.losses import soft_margin_triplet
 from vigor_jax.models import CrossViewModel
-from vigor_jax.tasks import cross_view, cross_view_model
+from vigor_jax.models.pretrained.load_report import Report
+from vigor_jax.models.pretrained.loading import Loaded
+from vigor_jax.tasks import cross_view, cross_view_model, cross_view_towers
 from vigor_jax.tasks.hard_negatives import LAG
 from vigor_jax.train import loop
 from vigor_jax.train import mesh as meshes
@@ -47,7 +49,7 @@ def trained(request, town_config):
     variables = state.variables
     model = CrossViewModel(
         aggregation=request.param,
-        configuration="A",
+        backbone="vgg11",
         width=0.05,
         num_heads=2,
         descriptor_dim=16,
@@ -106,7 +108,7 @@ def hybrid(town_config):
     state = jax.device_get(states.create(task, OPTIMIZER, 0, meshes.data_mesh(jax.devices()[:1])))
     model = CrossViewModel(
         aggregation="safa",
-        configuration="A",
+        backbone="vgg11",
         width=0.05,
         num_heads=2,
         centre_descriptor=True,
@@ -272,7 +274,8 @@ def test_pretrained_weights_reach_both_towers_and_nothing_else(town_config, monk
     monkeypatch.setattr(
         cross_view_model, "CrossViewModel", lambda **options: models.append(CrossViewModel(**options)) or models[-1]
     )
-    monkeypatch.setattr(cross_view, "load_vgg16", lambda path: {"weights.h5": (vgg, "keras")}[path])
+    files = {("vgg16", "weights.h5"): Loaded({"params": vgg}, "keras", Report((), (), (), (), ()))}
+    monkeypatch.setattr(cross_view_towers, "load", lambda module, name, path: files[name, path])
     params = tasks.create(town_config(**changes, **{"model.pretrained": "weights.h5"})).init(jax.random.key(0))[
         "params"
     ]

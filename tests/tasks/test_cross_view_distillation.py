@@ -26,7 +26,7 @@ from vigor_jax.train.checkpoint import Checkpoints
 
 OPTIMIZER = optax.sgd(1.0)  # shows the gradient itself
 QUICK = {"xla_backend_optimization_level": 0}
-SMALL = {"aggregation": "safa", "configuration": "A", "num_heads": 2, "final_pool": False}
+SMALL = {"aggregation": "safa", "backbone": "vgg11", "num_heads": 2, "final_pool": False}
 
 
 def finished(workdir, config, seed):

@@ -71,7 +71,7 @@ def variables(town_config):
 def embedded_one_by_one(town, variables):
     """Unit embeddings of every tile and panorama of the data set, each image by itself."""
     model = CrossViewModel(
-        aggregation="safa", configuration="A", width=0.05, num_heads=2, centre_descriptor=True, final_pool=False
+        aggregation="safa", backbone="vgg11", width=0.05, num_heads=2, centre_descriptor=True, final_pool=False
     )
     found = []
     for method, encoded in (("encode_aerial", town.data.aerial), ("encode_ground", town.data.ground)):
@@ -204,7 +204,7 @@ def test_with_symmetries_the_similarity_and_the_offset_are_means_over_jointly_tu
     evaluated = task.evaluate(variables, meshes.data_mesh(jax.devices()[:2]))
     model = CrossViewModel(
         aggregation="safa",
-        configuration="A",
+        backbone="vgg11",
         width=0.05,
         num_heads=2,
         centre_descriptor=True,
@@ -246,7 +246,7 @@ def test_every_query_is_placed_on_its_first_tile_by_the_offset_head(town, town_c
     outputs = {"regression": 2, "classification": 100}[head]
     model = CrossViewModel(
         aggregation="safa",
-        configuration="A",
+        backbone="vgg11",
         width=0.05,
         num_heads=2,
         centre_descriptor=True,

@@ -56,7 +56,7 @@ def test_of_a_vgg_all_weights_and_no_biases():
 
 @pytest.mark.parametrize("aggregation", ["safa", "fully_connected"])
 def test_of_the_two_towers(aggregation):
-    model = CrossViewModel(aggregation, "A", width=0.03, num_heads=2, descriptor_dim=4, offset_outputs=2)
+    model = CrossViewModel(aggregation, "vgg11", width=0.03, num_heads=2, descriptor_dim=4, offset_outputs=2)
     photo = np.zeros((1, 64, 64, 3), np.uint8)
     for name, decays in decayed(functools.partial(model.init, train=False), photo, photo).items():
         assert decays == bool(re.search(r"/kernel(_in|_out)?$", name)), name

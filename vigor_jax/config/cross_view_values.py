@@ -43,8 +43,10 @@ def check_cross_view(config: Config, require: Callable[[bool, str, str], None]) 
     for key in ("data.aerial_size", "data.ground_size"):
         size = getattr(config.data, key.split(".")[1])
         require(all(32 <= s <= 8192 for s in size), key, "(height, width) of 32 to 8192 pixels")
-        # Four 2x2 pools, or five, between the image and SAFA's positions.
-        stride = 32 if config.model.final_pool else 16
+        if not config.model.backbone.startswith("vgg"):
+            continue  # how large its map is, the task knows (`tasks/cross_view_towers.py`)
+        # Of VGG four 2x2 pools, or five, lie between the image and SAFA's positions.
+        stride = (config.model.stride or 16) * (2 if config.model.final_pool else 1)
         require(
             config.model.aggregation != "safa" or any(s > stride for s in size),
             key,
@@ -60,12 +62,13 @@ def check_cross_view(config: Config, require: Callable[[bool, str, str], None]) 
             f"square, not {config.data.aerial_size}, and the width in config.data.ground_size a multiple of 4, not "
             f"{config.data.ground_size[1]}",
         )
-    require(
-        not config.model.pretrained or config.model.backbone == "vgg16",
-        "model.backbone",
-        "config.model.pretrained names weights of vgg16",
-    )
     require(config.model.width > 0, "model.width", "must be positive")
+    require(config.model.stride >= 0, "model.stride", "pixels, or 0 for the backbone's last map")
+    require(
+        0 <= config.model.norm_momentum < 1,
+        "model.norm_momentum",
+        "what the running statistics keep at each step, below 1, or 0 for the backbone's own",
+    )
     require(config.model.descriptor_dim >= 1, "model.descriptor_dim", "must be positive")
     require(config.model.num_heads >= 1, "model.num_heads", "must be positive")
     require(config.model.aggregation_std > 0, "model.aggregation_std", "must be positive")
@@ -74,7 +77,8 @@ def check_cross_view(config: Config, require: Callable[[bool, str, str], None]) 
     require(
         config.model.channels_per_head == 0 or config.model.aggregation == "safa",
         "model.channels_per_head",
-        'only config.model.aggregation="safa" has heads; the other one\'s size is config.model.descriptor_dim',
+        'only config.model.aggregation="safa" has heads; of "fully_connected" the size is config.model.descriptor_dim, '
+        "of the others the backbone's",
     )
     require(
         (config.loss.offset_weight > 0) == (config.model.offset_head != "none"),

@@ -74,25 +74,29 @@ class ClassifierConfig:
 class ModelConfig:
     """The two towers and their aggregation."""
 
-    aggregation: Literal["safa", "fully_connected"]
-    backbone: Literal["vgg11", "vgg16"] = "vgg16"
-    width: float = 1.0  # multiplies every channel count of the backbone
+    # SAFA; generalised mean with a learnt power; mean of all positions; the mean and a layer shared by both views.
+    aggregation: Literal["safa", "gem", "average", "fully_connected"]
+    backbone: str = "vgg16"  # a backbone of vigor_jax.models.registry
+    width: float = 1.0  # of VGG: multiplies every channel count; the others have their width in their names
+    stride: int = 0  # pixels, of the backbone's map that is aggregated; 0 for its last map
+    norm_momentum: float = 0.0  # of the running statistics of batch normalisation; 0 for the backbone's own
     num_heads: int = 8  # of the spatial-aware aggregation
     channels_per_head: int = 0  # each head's channels are projected to so many; 0 keeps all of the backbone
     descriptor_dim: int = 4096  # of the fully connected head; SAFA's is num_heads * channels
     dropout: float = 0.2
     centre_descriptor: bool = False  # subtract a running mean before normalising
-    final_pool: bool = True  # the 2x2 pool before SAFA; without it four times the positions
+    # The 2x2 pool between a map of stride 16 or finer and SAFA; without it four times the positions.
+    final_pool: bool = True
     compass_heads: bool = False  # SAFA's heads start each in a direction, the same in both views
     aggregation_std: float = 0.005  # of the aggregation's first weights; random towers want them larger
     # What places the query within its tile. Regression learns the offset itself, classification one of 10 x 10 cells.
     offset_head: Literal["none", "regression", "classification"] = "none"
     cell_position: Literal["best", "expectation"] = "best"  # of a classified offset
     dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
-    # Keep only what passes between the towers' stages and compute the rest again in the backward pass: less memory
-    # for a third more work.
+    # Keep only what passes between a VGG's stages, or what a tower of another backbone begins with, and compute the
+    # rest again in the backward pass: less memory for a third more work.
     remat: bool = False
-    pretrained: str = ""  # a VGG-16 weight file; empty: random initialisation
+    pretrained: str = ""  # a weight file of the backbone; empty: random initialisation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -41,12 +41,15 @@ class ConvNeXt(nn.Module):
       stochastic_depth: the rate at which training leaves out the last block, drawn for each example from "dropout";
         it rises from 0 at the first block in equal steps.
       dtype: of the computation; parameters are float32.
+      maps: how many maps are made, finest first, with nothing computed behind the last; None for all. `strides` and
+        `channels` are always those of all.
     """
 
     depths: tuple[int, ...] = SIZES["convnext_tiny"].depths
     channels: tuple[int, ...] = SIZES["convnext_tiny"].channels
     stochastic_depth: float = 0.0
     dtype: Any = jnp.float32
+    maps: int | None = None
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -72,6 +75,8 @@ class ConvNeXt(nn.Module):
                 layer = _Block(next(drop_rates), self.dtype, name=f"stage{stage}_block{block}")
                 features = layer(features, train)
             stages.append(features)
+            if len(stages) == self.maps:
+                break
         return tuple(stages)
 
     def _patches(self, features: Array, channels: int, size: int, name: str) -> Array:

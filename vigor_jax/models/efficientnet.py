@@ -93,6 +93,8 @@ class EfficientNet(nn.Module):
       momentum: of the running statistics.
       dtype: of the computation; parameters and running statistics are float32.
       axis_name: of the mapped axis over which training averages the batch statistics; None keeps each device's own.
+      maps: how many maps are made, finest first, with nothing computed behind the last; None for all. `strides` and
+        `channels` are always those of all.
     """
 
     width: float = 1.0
@@ -104,6 +106,7 @@ class EfficientNet(nn.Module):
     momentum: float = 0.99
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    maps: int | None = None
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -155,6 +158,8 @@ class EfficientNet(nn.Module):
                 done += 1
             if _is_last(i):
                 maps.append(features)
+                if len(maps) == self.maps:
+                    break
         return tuple(maps)
 
 

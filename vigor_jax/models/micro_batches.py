@@ -51,7 +51,8 @@ def training_pairs(
     Raises:
       ValueError: the rows are no whole number of micro-batches.
     """
-    together = {"train": True, "axis_name": axis_name, "mutable": [name for name in variables if name != "params"]}
+    model = model.clone(axis_name=axis_name)
+    together = {"train": True, "mutable": [name for name in variables if name != "params"]}
     if micro_batch_size in (0, len(ground)):
         return model.apply(variables, aerial, ground, semi_positive, rngs={"dropout": dropout}, **together)
 

@@ -52,6 +52,8 @@ class MobileNet(nn.Module):
         steps the statistics do not arrive, and 0.99 or less is better.
       epsilon: added to variances.
       axis_name: mapped axis over which training normalises, or None for each device by itself.
+      maps: how many maps are made, finest first, with nothing computed behind the last; None for all. `strides` and
+        `channels` are always those of all.
       dtype: of the computation; parameters and statistics are float32.
     """
 
@@ -61,6 +63,7 @@ class MobileNet(nn.Module):
     momentum: float = 0.9997
     epsilon: float = 1e-3
     axis_name: str | None = None
+    maps: int | None = None
     dtype: Any = jnp.float32
 
     @property
@@ -97,6 +100,8 @@ class MobileNet(nn.Module):
         for number, channels, stride in self.blocks:
             if stride == 2:
                 stages.append(features)
+                if len(stages) == self.maps:
+                    return tuple(stages)
             name = f"block_{number}"
             if self.separable:
                 inputs = features.shape[-1]

@@ -27,6 +27,8 @@ class ResNet(nn.Module):
       momentum: of the running statistics.
       dtype: of the computation; parameters and running statistics are float32.
       axis_name: of the mapped axis over which training averages the batch statistics; None keeps each device's own.
+      maps: how many maps are made, finest first, with nothing computed behind the last; None for all. `strides` and
+        `channels` are always those of all.
     """
 
     depths: tuple[int, ...] = DEPTHS["resnet50"]
@@ -34,6 +36,7 @@ class ResNet(nn.Module):
     momentum: float = 0.9
     dtype: Any = jnp.float32
     axis_name: str | None = None
+    maps: int | None = None
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -58,7 +61,7 @@ class ResNet(nn.Module):
         features = nn.relu(_batch_norm("bn1", train, self.momentum, self.dtype, self.axis_name)(features))
         features = nn.max_pool(features, (3, 3), (2, 2), ((1, 1), (1, 1)))
         stages = []
-        for stage, depth in enumerate(self.depths):
+        for stage, depth in enumerate(self.depths[: self.maps]):
             for block in range(depth):
                 bottleneck = _Bottleneck(
                     self.width * 2**stage,

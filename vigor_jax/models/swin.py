@@ -53,6 +53,8 @@ class Swin(nn.Module):
       stochastic_depth: the rate at which training leaves out the last block's parts; it rises from 0 at the first
         block in equal steps.
       dtype: of the computation; parameters are float32.
+      maps: how many maps are made, finest first, with nothing computed behind the last; None for all. `strides` and
+        `channels` are always those of all.
     """
 
     embed: int = SIZES["swin_tiny"].embed
@@ -61,6 +63,7 @@ class Swin(nn.Module):
     window: int = SIZES["swin_tiny"].window
     stochastic_depth: float = 0.0
     dtype: Any = jnp.float32
+    maps: int | None = None
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -78,7 +81,7 @@ class Swin(nn.Module):
     ) -> tuple[Float[Array, "batch rows columns channels"], ...]:
         """Features of each stage, finest first; `train` drops blocks, which draws from "dropout"."""
         features = SwinPatchEmbedding(self.embed, self.dtype, name="patch_embedding")(images)
-        body = SwinBody(self.depths, self.heads, self.window, self.stochastic_depth, self.dtype, name="body")
+        body = SwinBody(self.depths, self.heads, self.window, self.stochastic_depth, self.dtype, self.maps, name="body")
         return body(features, train=train)
 
 
@@ -114,6 +117,7 @@ class SwinBody(nn.Module):
     window: int
     stochastic_depth: float = 0.0
     dtype: Any = jnp.float32
+    maps: int | None = None
 
     @nn.compact
     def __call__(
@@ -140,6 +144,8 @@ class SwinBody(nn.Module):
                 )
                 features = block(features, train)
             stages.append(features)
+            if len(stages) == self.maps:
+                break
         return tuple(stages)
 
 

@@ -107,6 +107,8 @@ class VGG(nn.Module):
       remat: keep only what passes between the stages and compute the rest again in the backward pass. The last stage
         is kept whole, for the backward pass begins with it. It saves little where a loss sees the finer maps too.
       initialisation: of the kernels; biases are zero.
+      maps: how many maps are made, finest first, with nothing computed behind the last; None for all. `strides` and
+        `channels` are always those of all.
     """
 
     configuration: Configuration = "D"
@@ -114,6 +116,7 @@ class VGG(nn.Module):
     dtype: Any = jnp.float32
     remat: bool = False
     initialisation: Initialisation = "he"
+    maps: int | None = None
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -138,6 +141,8 @@ class VGG(nn.Module):
             block = functools.partial(VGG._pooled_stage, stage=stage)
             finest, features = (nn.remat(block) if self.remat else block)(self, features)
             maps.append(finest)
+            if stage == self.maps:
+                return tuple(maps)
         return (*maps, self._stage(features, last))
 
     def _pooled_stage(self, features: Array, stage: int) -> tuple[Array, Array]:

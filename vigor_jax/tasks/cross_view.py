@@ -22,9 +22,9 @@ from vigor_jax.losses import iou_difference, iou_ratio, offset_classification, o
 from vigor_jax.models.cross_view import CrossViewModel, with_tower_weights
 from vigor_jax.models.micro_batches import training_pairs
 from vigor_jax.models.offset_cells import cell_of, require_covered
-from vigor_jax.models.pretrained import load_vgg16
 from vigor_jax.tasks.cross_view_evaluation import Evaluation
 from vigor_jax.tasks.cross_view_model import cross_view_model, offset_of
+from vigor_jax.tasks.cross_view_towers import check_towers, read_weights
 from vigor_jax.tasks.hard_negatives import HardNegatives
 from vigor_jax.tasks.task import Batch, Carry, Evaluated, Feedback, LossOutput, Variables, WithoutCarry, never
 
@@ -41,8 +41,9 @@ class CrossView(WithoutCarry):
         """Prepares or opens the data set, divides it, and builds the model.
 
         Raises:
-          UserError: anything of the data, the split, the batch plan or the weights that cannot work.
+          UserError: anything of the towers, the data, the split, the batch plan or the weights that cannot work.
         """
+        check_towers(config)  # first: preparing data may take minutes
         self._config = config
         self._data = datasets.load(config.data, config.rendered_city)
         splits = protocol.split(
@@ -74,10 +75,8 @@ class CrossView(WithoutCarry):
             self.fingerprint["hybrid"] = dataclasses.asdict(self._hybrid)
         if config.model.offset_head == "classification":
             require_covered(panoramas.offset_px[self._train, 0] / (geometry.TILE_PX / 2))
-        self._vgg, preprocessing = None, "torchvision"
-        if config.model.pretrained:
-            self._vgg, preprocessing = load_vgg16(config.model.pretrained)
-        else:
+        self._weights, preprocessing = read_weights(config.model)
+        if self._weights is None:
             logging.info("The towers start from random weights, as config.model.pretrained names no file.")
         self._model = self._create_model(preprocessing)
         self._mining = None
@@ -115,7 +114,7 @@ class CrossView(WithoutCarry):
             options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
             init = jax.jit(init, compiler_options=options)
         variables = init(key, *images)
-        return variables if self._vgg is None else with_tower_weights(variables, self._vgg)
+        return variables if self._weights is None else with_tower_weights(variables, self._weights)
 
     def init_carry(self, devices: int) -> Carry:
         """The empty mining pool, if negatives are mined."""

@@ -9,8 +9,6 @@ from vigor_jax.config import ModelConfig
 from vigor_jax.models.cross_view import CrossViewModel
 from vigor_jax.models.offset_cells import CELLS, centre_of_best, expectation
 
-# Letters of table 1 of the VGG paper.
-_VGG_CONFIGURATIONS = {"vgg11": "A", "vgg16": "D"}
 _OFFSET_OUTPUTS = {"none": 0, "regression": 2, "classification": CELLS**2}
 
 
@@ -19,13 +17,14 @@ def cross_view_model(config: ModelConfig, preprocessing: str, *, projection_dim:
 
     Args:
       config: of the model.
-      preprocessing: that of the pretrained weights, a name of `models.preprocessing`.
+      preprocessing: that of the weights, a name of `models.preprocessing`; `cross_view_towers.read_weights` has it.
       projection_dim: of a linear layer at the end; 0 for none.
     """
     return CrossViewModel(
         aggregation=config.aggregation,
-        configuration=_VGG_CONFIGURATIONS[config.backbone],
+        backbone=config.backbone,
         width=config.width,
+        stride=config.stride,
         num_heads=config.num_heads,
         channels_per_head=config.channels_per_head or None,
         descriptor_dim=config.descriptor_dim,
@@ -39,6 +38,7 @@ def cross_view_model(config: ModelConfig, preprocessing: str, *, projection_dim:
         offset_outputs=_OFFSET_OUTPUTS[config.offset_head],
         remat=config.remat,
         projection_dim=projection_dim,
+        norm_momentum=config.norm_momentum or None,
     )
 
 

@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, UInt8
 
 from vigor_jax.config import Config, ConfigError
 from vigor_jax.models import CrossViewModel
-from vigor_jax.models.pretrained import load_vgg16
 from vigor_jax.saved_runs import finished_run
 from vigor_jax.tasks.cross_view_model import cross_view_model
+from vigor_jax.tasks.cross_view_towers import read_weights
 from vigor_jax.tasks.task import Variables
 
 
@@ -73,7 +73,7 @@ def read(config: Config) -> CrossViewTeacher:
                 f"config.data.{key} = {ours}: the teacher in {workdir} was trained on images of {theirs} pixels, and "
                 f"both see the same images. Set config.data.{key}={theirs}."
             )
-    preprocessing = load_vgg16(run.config.model.pretrained)[1] if run.config.model.pretrained else "torchvision"
+    _, preprocessing = read_weights(run.config.model)
     model = cross_view_model(run.config.model, preprocessing)
     variables = {name: collection for name, collection in run.variables.items() if name != "teacher"}
     tile = np.zeros((1, *config.data.aerial_size, 3), np.uint8)

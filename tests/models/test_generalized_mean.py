@@ -1,0 +1,58 @@
+"""Generalised-mean pooling, against a loop."""
+
+import jax
+import numpy as np
+import pytest
+
+from vigor_jax.models.average_aggregation import AverageAggregation
+from vigor_jax.models.generalized_mean import GeneralizedMean
+
+
+def _looped(features: np.ndarray, p: float) -> np.ndarray:
+    batch, height, width, channels = features.shape
+    pooled = np.zeros((batch, channels))
+    for i in range(batch):
+        for c in range(channels):
+            total = 0.0
+            for row in range(height):
+                for column in range(width):
+                    total += max(float(features[i, row, column, c]), 1e-6) ** p
+            pooled[i, c] = (total / (height * width)) ** (1 / p)
+    return pooled
+
+
+def _features() -> np.ndarray:
+    features = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
+    features[1, :, :, 2] = -1.0  # nothing positive at all
+    features[0, :, :, 3] = 0.0
+    return features
+
+
+@pytest.mark.parametrize("p", [1.0, 3.0, 4.7])
+def test_it_is_the_mean_of_powers(p):
+    found = GeneralizedMean().apply({"params": {"p": np.float32(p)}}, _features())
+    np.testing.assert_allclose(found, _looped(_features(), p), rtol=1e-5)
+
+
+def test_p_starts_at_three_and_is_learnt():
+    variables = GeneralizedMean().init(jax.random.key(0), _features())
+    assert jax.tree.map(float, variables) == {"params": {"p": 3.0}}
+
+    def total(p):
+        return GeneralizedMean().apply({"params": {"p": p}}, _features()).sum()
+
+    slope = (_looped(_features(), 3.001).sum() - _looped(_features(), 2.999).sum()) / 0.002
+    np.testing.assert_allclose(jax.grad(total)(np.float32(3)), slope, rtol=1e-3)
+
+
+def test_gradients_are_finite_where_nothing_is_positive():
+    gradient = jax.grad(lambda features: GeneralizedMean().apply({"params": {"p": np.float32(3)}}, features).sum())
+    assert np.isfinite(gradient(_features())).all()
+
+
+def test_the_average_is_that_of_every_channel():
+    features = _features()
+    found = AverageAggregation().apply({}, features)
+    expected = [[features[i, :, :, c].sum() / 15 for c in range(4)] for i in range(2)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert not AverageAggregation().init(jax.random.key(0), features)

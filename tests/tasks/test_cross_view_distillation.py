@@ -165,7 +165,7 @@ def losses(workdir):
 
 def test_a_checkpoint_of_another_teacher_is_refused(student_config, teacher):
     task = tasks.create(student_config())
-    assert task.fingerprint["teacher"] == finished_run.read(teacher[0]).digest
+    assert task.fingerprint["teacher"] == finished_run.digest(teacher[1])
     task.restore_plan(task.plan_state())
     other = {"teacher": task.plan_state()["teacher"] ^ np.uint8(1)}
     with pytest.raises(UserError, match="A teacher cannot be exchanged midway"):
@@ -214,6 +214,7 @@ def test_what_cannot_teach_is_named(student_config, town_config, teacher, tmp_pa
         "task": "classification",
         "epochs": 1,
         "images": {"name": "grocery"},
+        "classifier": {"backbone": "mobilenet_0.25"},
         "batch": {"size": 1},
     }
     (other / "summary.json").write_text(json.dumps(summary))

@@ -16,6 +16,17 @@ def check_distillation(config: Config, require: Callable[[bool, str, str], None]
     require(
         config.mining == MiningConfig(), "mining", "distillation has no negatives that could be mined; leave it out"
     )
+    require(
+        not config.distillation.teacher_backbone or config.task == "image_distillation",
+        "distillation.teacher_backbone",
+        "only the teacher of 'image_distillation' may be a weight file; leave it empty and name a run",
+    )
+    if config.classifier is not None:
+        require(
+            len(config.classifier.test_scales) == 1,
+            "classifier.test_scales",
+            "embeddings are compared at a single scale, so name one size, such as (256,)",
+        )
     if config.model is not None:
         require(
             config.model.offset_head == "none",

@@ -134,7 +134,9 @@ class MiningConfig:
 class DistillationConfig:
     """Of distillation: whose embeddings the student learns."""
 
-    teacher: str  # workdir of a finished run
+    teacher: str  # workdir of a finished run, or a weight file
+    # Of image_distillation, whose teacher may be a weight file: the backbone that it is of. Empty: a run.
+    teacher_backbone: str = ""
     # A linear layer with a bias, of each view, from the student's descriptor to the teacher's size. Without it the
     # sizes must agree.
     projection: bool = True
@@ -214,4 +216,5 @@ GROUPS_OF_CROSS_VIEW = ("data", "model")
 GROUPS_OF_TASKS = {
     "classification": ("images", "classifier"),
     "cross_view_distillation": (*GROUPS_OF_CROSS_VIEW, "distillation"),
+    "image_distillation": ("images", "classifier", "distillation"),
 }

@@ -36,13 +36,19 @@ class Classifier(nn.Module):
         self, images: Float[Array | np.ndarray, "batch height width 3"], *, train: bool = False
     ) -> Float[Array, "batch classes"]:
         """Logits, float32 whatever the backbone computes in. With `train` and dropout it needs the rng "dropout"."""
+        features = self.features(images, train=train)
+        features = nn.Dropout(self.dropout, deterministic=not train)(features)
+        return nn.Dense(self.classes, name="logits")(features)
+
+    def features(
+        self, images: Float[Array | np.ndarray, "batch height width 3"], *, train: bool = False
+    ) -> Float[Array, "batch features"]:
+        """What the logits are made of: the head's outputs, float32."""
         if hasattr(self.backbone, "tokens"):
             features = self.backbone.tokens(images, train=train)
         else:
             features = self.backbone(images, train=train)[-1]
-        features = jnp.asarray(self.head(features, train=train), jnp.float32)
-        features = nn.Dropout(self.dropout, deterministic=not train)(features)
-        return nn.Dense(self.classes, name="logits")(features)
+        return jnp.asarray(self.head(features, train=train), jnp.float32)
 
 
 def classifier(

@@ -40,7 +40,7 @@ class DepthwiseConvolution(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (self.size, self.size, 1, images.shape[-1]), jnp.float32)
         return jax.lax.platform_dependent(
             images,
-            kernel.astype(self.dtype),
+            jnp.asarray(kernel, self.dtype),
             cpu=lambda images, kernel: shifted_sum(images, kernel, self.stride),
             default=lambda images, kernel: _grouped(images, kernel, self.stride),
         )

@@ -40,14 +40,14 @@ class FinishedRun:
     step: int
     variables: dict[str, Any]
 
-    @property
-    def digest(self) -> str:
-        """16 hexadecimal digits of names, types, shapes and bits of all variables: another one is another model."""
-        digest = hashlib.sha256()
-        for path, array in jax.tree_util.tree_leaves_with_path(self.variables):
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            digest.update(f"{name} {checksum.of_array(array)}\n".encode())
-        return digest.hexdigest()[:16]
+
+def digest(variables: dict[str, Any]) -> str:
+    """16 hexadecimal digits of names, types, shapes and bits of all variables: another one is another model."""
+    whole = hashlib.sha256()
+    for path, array in jax.tree_util.tree_leaves_with_path(variables):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        whole.update(f"{name} {checksum.of_array(array)}\n".encode())
+    return whole.hexdigest()[:16]
 
 
 def read(workdir: Path) -> FinishedRun:

@@ -27,11 +27,19 @@ def _cross_view_distillation(config: Config) -> Task:
     return CrossViewDistillation(config)
 
 
+def _image_distillation(config: Config) -> Task:
+    from vigor_jax import datasets
+    from vigor_jax.tasks.image_distillation import ImageDistillation
+
+    return ImageDistillation(config, datasets.load_images(config.images, config.rendered_city))
+
+
 # Factories import their task on call, so that asking for one task never loads the libraries of another.
 REGISTRY: dict[str, Callable[[Config], Task]] = {
     "classification": _classification,
     "cross_view": _cross_view,
     "cross_view_distillation": _cross_view_distillation,
+    "image_distillation": _image_distillation,
 }
 
 

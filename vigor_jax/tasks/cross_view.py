@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
@@ -26,6 +25,7 @@ from vigor_jax.tasks.cross_view_evaluation import Evaluation
 from vigor_jax.tasks.cross_view_model import cross_view_model, offset_of
 from vigor_jax.tasks.cross_view_towers import check_towers, read_weights
 from vigor_jax.tasks.hard_negatives import HardNegatives
+from vigor_jax.tasks.spread import spread
 from vigor_jax.tasks.task import Batch, Carry, Evaluated, Feedback, LossOutput, Variables, WithoutCarry, never
 
 # Equal descriptors make every triplet cost log(1 + exp(0)).
@@ -237,10 +237,3 @@ class CrossView(WithoutCarry):
             f"are equal (spread {smallest:.1e}). It will not recover; try a lower config.optimizer.learning_rate, "
             "config.model.centre_descriptor=True, a larger config.model.aggregation_std or pretrained weights."
         )
-
-
-def spread(embeddings: Float[Array, "local dim"], axis_name: str) -> Float[Array, ""]:
-    """Variance of the global batch's embeddings about their mean: 0 if all are equal, at most 1 for unit length."""
-    embeddings = jax.lax.stop_gradient(embeddings)
-    mean = jax.lax.pmean(embeddings.mean(axis=0), axis_name)
-    return jax.lax.pmean(jnp.sum((embeddings - mean) ** 2, axis=1).mean(), axis_name)

@@ -7,31 +7,26 @@ import numpy as np
 from absl import logging
 
 from vigor_jax.config import Config, ConfigError
-from vigor_jax.errors import UserError
 from vigor_jax.losses import embedding_distance
 from vigor_jax.models import CrossViewModel
 from vigor_jax.models.micro_batches import training_pairs
 from vigor_jax.tasks import cross_view_teacher
-from vigor_jax.tasks.cross_view import CrossView, spread
+from vigor_jax.tasks.cross_view import CrossView
 from vigor_jax.tasks.cross_view_model import cross_view_model
+from vigor_jax.tasks.same_teacher import TEACHER, SameTeacher, divided
+from vigor_jax.tasks.spread import spread
 from vigor_jax.tasks.task import Carry, Evaluated, LossOutput, Variables, never
 
-_TEACHER = "teacher"  # the collection of its variables
 _COMPARED = ("top1", "top5", "top10", "top1_percent", "hit_rate")
 
 
-class CrossViewDistillation(CrossView):
+class CrossViewDistillation(SameTeacher, CrossView):
     """A student trained to its teacher's unit embeddings of the same images, in both views (MobileNet, section 2.7).
 
     The loss is the mean of ||s - t||^2 over the tiles and the panoramas of the batch and nothing else: no label, no
     regularisation. Which panorama lies in which tile only decides how batches are drawn, and the evaluation.
 
-    The teacher is encoded inside the mapped step, in evaluation mode. Its variables are a collection, "teacher", of the
-    student's: the state hands them from step to step in place, donated and never copied; they are arguments of the
-    program, not constants compiled into it; and neither the gradient nor the optimiser, which see "params" alone, know
-    of them. The price is that every checkpoint holds the teacher, four bytes a parameter, where a trained parameter
-    takes twelve. For that a checkpoint is complete under its checksums, and a run goes on with the very teacher that it
-    began with: another one is refused, by the fingerprint and again as the state is put back.
+    The teacher is encoded in evaluation mode; where its variables lie, and why, says `same_teacher`.
 
     A student need not centre its descriptors: the bias of its last linear layer learns the mean once, where centring
     would take a batch's off in training and a running one in evaluation, an error that no training removes.
@@ -45,7 +40,8 @@ class CrossViewDistillation(CrossView):
           ConfigError: the teacher is of another task or of other images, or the sizes of the embeddings differ.
         """
         self._teacher = cross_view_teacher.read(config)
-        super().__init__(config)
+        SameTeacher.__init__(self, config.distillation.teacher, self._teacher.digest)
+        CrossView.__init__(self, config)
         self.fingerprint["teacher"] = self._teacher.digest
         self._teacher_evaluation = self._evaluation_of(self._teacher.model, None)
         self._teacher_metrics: dict[str, float] | None = None
@@ -70,7 +66,7 @@ class CrossViewDistillation(CrossView):
 
     def init(self, key: jax.Array) -> Variables:
         """Fresh variables of the student, and the teacher's."""
-        return {**super().init(key), _TEACHER: self._teacher.variables}
+        return {**super().init(key), TEACHER: self._teacher.variables}
 
     def loss(
         self,
@@ -82,7 +78,7 @@ class CrossViewDistillation(CrossView):
         axis_name: str,
     ) -> tuple[jax.Array, LossOutput]:
         """Mean over all images of the global batch of the squared distance from the teacher's embedding."""
-        student, teacher = _divided(variables)
+        student, teacher = divided(variables)
         # Otherwise every device would drop the same features.
         dropout = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         pairs, model_state = training_pairs(
@@ -104,25 +100,7 @@ class CrossViewDistillation(CrossView):
             "ground_spread": spread(pairs.ground, axis_name),
         }
         loss = (distances["aerial_distance"] + distances["ground_distance"]) / 2
-        return loss, LossOutput({**model_state, _TEACHER: teacher}, distances | spreads)
-
-    def plan_state(self) -> dict[str, np.ndarray]:
-        """Which teacher, so that a resume with another one is noticed even where changes are allowed."""
-        return {_TEACHER: np.frombuffer(bytes.fromhex(self._teacher.digest), np.uint8)}
-
-    def restore_plan(self, state: dict[str, np.ndarray]) -> None:
-        """Compares the teacher.
-
-        Raises:
-          UserError: the checkpoint holds another teacher's weights.
-        """
-        stored = np.asarray(state[_TEACHER], np.uint8).tobytes().hex()
-        if stored != self._teacher.digest:
-            raise UserError(
-                f"config.distillation.teacher = {self._config.distillation.teacher!r} has the weights "
-                f"{self._teacher.digest}, and this run began with the teacher {stored}, which its checkpoints hold and "
-                "go on with. A teacher cannot be exchanged midway: give another --workdir, or name the old one."
-            )
+        return loss, LossOutput({**model_state, TEACHER: teacher}, distances | spreads)
 
     def evaluate(
         self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
@@ -131,7 +109,7 @@ class CrossViewDistillation(CrossView):
 
         `top1_of_teacher` is the quotient of the student's top-1 and the teacher's; absent where the latter is 0.
         """
-        student, teacher = _divided(variables)
+        student, teacher = divided(variables)
         if self._teacher_metrics is None:
             encodings = self._teacher_evaluation.encode(teacher, mesh, should_stop)
             found = self._teacher_evaluation.evaluate(
@@ -165,10 +143,3 @@ class CrossViewDistillation(CrossView):
             f"The student has collapsed: all its embeddings of a view are equal (spread {smallest:.1e}). Try a lower "
             "config.optimizer.learning_rate, a larger config.model.aggregation_std or pretrained weights."
         )
-
-
-def _divided(variables: Variables) -> tuple[Variables, Variables]:
-    """(of the student, of the teacher)."""
-    student = dict(variables)
-    teacher = student.pop(_TEACHER)
-    return student, teacher

@@ -78,4 +78,4 @@ def read(config: Config) -> CrossViewTeacher:
     variables = {name: collection for name, collection in run.variables.items() if name != "teacher"}
     tile = np.zeros((1, *config.data.aerial_size, 3), np.uint8)
     embedding = jax.eval_shape(lambda each: model.apply(each, tile, method="encode_aerial"), variables)
-    return CrossViewTeacher(model, variables, run.digest, embedding.shape[1])
+    return CrossViewTeacher(model, variables, finished_run.digest(variables), embedding.shape[1])

@@ -132,6 +132,8 @@ def test_an_impossible_value_names_its_key(path, value, parts):
         ("classifier.norm_momentum", 1.0, ["config.classifier.norm_momentum = 1.0"]),
         ("classifier.test_scales", (), ["config.classifier.test_scales", "at least one"]),
         ("classifier.test_scales", (256, 200), ["config.classifier.test_scales", "config.images.crop = 224"]),
+        ("classifier.test_protocol", "crops", ["config.classifier.test_protocol", "'dense_and_multi_crop'"]),
+        ("classifier.crops_per_side", 3, ["config.classifier.crops_per_side = 3", "only 'multi_crop'", "default, 5"]),
         ("micro_batch_size", 2, ["config.micro_batch_size = 2", "pairs of images"]),
         ("batch.augment", True, ["config.batch.augment", "config.images.mirror"]),
         ("batch.size", 0, ["config.batch.size"]),
@@ -145,6 +147,18 @@ def test_an_impossible_value_of_labelled_images_names_its_key(path, value, parts
         config_schema.parse(_with(path, value, _IMAGES))
     for part in parts:
         assert part in str(error.value)
+
+
+def test_ways_of_testing_have_their_values():
+    def parse(**changes):
+        return config_schema.parse(_IMAGES | {"classifier": _IMAGES["classifier"] | changes})
+
+    assert parse(test_protocol="multi_crop", crops_per_side=3, test_scales=(250,)).classifier.crops_per_side == 3
+    assert parse(test_protocol="dense", test_scales=(256, 384)).classifier.test_scales == (256, 384)
+    with pytest.raises(ConfigError, match=r"config\.classifier\.crops_per_side = 0"):
+        parse(test_protocol="multi_crop", crops_per_side=0)
+    with pytest.raises(ConfigError, match=r"config\.classifier\.test_scales = \(256, 250\): multiples of 32"):
+        parse(test_protocol="dense_and_multi_crop", test_scales=(256, 250))
 
 
 def test_each_task_has_its_groups():

@@ -43,6 +43,8 @@ class ToyTask(WithoutCarry):
     scores: list = dataclasses.field(default_factory=list)  # what each evaluation finds; then 0.5
     scores_by_epoch: bool = False  # they are of the epochs, whichever start evaluates them
     evaluated_steps: list = dataclasses.field(default_factory=list)
+    metrics_at_end: frozenset = frozenset()  # each is the step
+    ended_steps: list = dataclasses.field(default_factory=list)
 
     def init(self, key):
         ground, aerial = jax.random.split(key)
@@ -108,6 +110,14 @@ class ToyTask(WithoutCarry):
         self.evaluated_steps.append(step)
         metrics = {"validation/top1": score, "same_area/top1": score / 2, "same_area/gallery": 100}
         return Evaluated(metrics, {"same_area/rank": np.array([step, 1, 0])})
+
+    def evaluate_at_end(self, variables, mesh, should_stop=never):
+        step = int(variables["statistics"]["batches"])
+        for _ in self.metrics_at_end:
+            if should_stop():
+                raise EvaluationStopped
+        self.ended_steps.append(step)
+        return dict.fromkeys(self.metrics_at_end, step)
 
     def table(self, metrics):
         return {

@@ -125,6 +125,41 @@ def test_killed_before_the_summary_evaluates_nothing_again(toy_task, toy_config,
     assert again["throughput"]["examples_per_s"] is None
 
 
+def test_what_is_dear_is_measured_at_the_end_alone(toy_task, toy_config, register_toy, tmp_path):
+    at_end = frozenset({"validation/dense_top1"})
+    task = toy_task(metrics_at_end=at_end)
+    register_toy(task)
+    longer = train_and_evaluate(toy_config(epochs=3), tmp_path)
+    assert (task.evaluated_steps, task.ended_steps) == ([4, 8, 12], [12])
+    assert longer["metrics"]["validation/dense_top1"] == 12
+    assert [row.get("validation/dense_top1") for row in rows(tmp_path) if "epoch" in row] == [None, None, 12]
+
+    # Killed before the summary: nothing again.
+    (tmp_path / "summary.json").unlink()
+    assert train_and_evaluate(toy_config(epochs=3), tmp_path)["metrics"] == longer["metrics"]
+    assert task.ended_steps == [12]
+
+    # Asked for later, of a run that is complete: all of that step again, and no other row is lost.
+    also = frozenset({"validation/multi_crop_top1"})
+    other = toy_task(metrics_at_end=also)
+    register_toy(other)
+    (tmp_path / "summary.json").unlink()
+    metrics = train_and_evaluate(toy_config(epochs=3), tmp_path)["metrics"]
+    assert (other.evaluated_steps, other.ended_steps) == ([12], [12])
+    assert metrics["validation/multi_crop_top1"] == 12
+    assert [row["epoch"] for row in rows(tmp_path) if "epoch" in row] == [1, 2, 3]
+
+
+def test_a_run_that_ends_earlier_is_tested_there(toy_task, toy_config, register_toy, tmp_path):
+    register_toy(toy_task())
+    train_and_evaluate(toy_config(epochs=1), tmp_path)
+    task = toy_task(metrics_at_end=frozenset({"validation/dense_top1"}))
+    register_toy(task)
+    metrics = train_and_evaluate(toy_config(epochs=1, log_every_steps=3), tmp_path)["metrics"]
+    assert (task.evaluated_steps, task.ended_steps) == ([4], [4])
+    assert metrics["validation/dense_top1"] == 4
+
+
 def test_killed_before_the_report_makes_it_at_the_next_start(toy_task, toy_config, register_toy, tmp_path, monkeypatch):
     task, config = toy_task(), toy_config(epochs=1)
     register_toy(task)

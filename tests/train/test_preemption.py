@@ -125,6 +125,27 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     )
 
 
+def test_a_stop_in_what_is_measured_at_the_end_leaves_the_evaluation_to_the_next_start(
+    toy_task, toy_config, register_toy, send, tmp_path
+):
+    class Stopped(toy_task):
+        def evaluate_at_end(self, variables, mesh, should_stop):
+            send()
+            return super().evaluate_at_end(variables, mesh, should_stop)
+
+    config, at_end = toy_config(epochs=2), frozenset({"validation/dense_top1"})
+    register_toy(Stopped(metrics_at_end=at_end))
+    with pytest.raises(Preempted, match="after step 8 of 8"):
+        loop.train_and_evaluate(config, tmp_path)
+    assert [row["step"] for row in evaluations(tmp_path)] == [4]
+    task = toy_task(metrics_at_end=at_end)
+    register_toy(task)
+    metrics = loop.train_and_evaluate(config, tmp_path)["metrics"]
+    assert (task.evaluated_steps, task.ended_steps) == ([8], [8])
+    assert (metrics["validation/top1"], metrics["validation/dense_top1"]) == (0.5, 8)
+    assert [row["step"] for row in evaluations(tmp_path)] == [4, 8]
+
+
 def test_a_stop_in_the_evaluation_that_goes_on_saves_nothing_anew(toy_task, toy_config, register_toy, send, tmp_path):
     class Stopped(toy_task):
         def evaluate(self, variables, mesh, should_stop):

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
-from vigor_jax.config.schema import BatchConfig, Config, MiningConfig
+from vigor_jax.config.errors import shown
+from vigor_jax.config.schema import BatchConfig, ClassifierConfig, Config, MiningConfig
+
+_STRIDE = 32  # pixels, of every backbone but ViT
 
 
 def check_classifier(config: Config, require: Callable[[bool, str, str], None]) -> None:
@@ -25,6 +28,21 @@ def check_classifier(config: Config, require: Callable[[bool, str, str], None]) 
             "classifier.test_scales",
             f"none below config.images.crop = {config.images.crop} pixels, as the crop is taken from the scaled image",
         )
+    protocol = classifier.test_protocol
+    if "dense" in protocol:
+        require(
+            all(scale % _STRIDE == 0 for scale in classifier.test_scales),
+            "classifier.test_scales",
+            f"multiples of {_STRIDE}, as config.classifier.test_protocol = {shown(protocol)} tests whole images, which "
+            "are cut to such",
+        )
+    require(classifier.crops_per_side >= 1, "classifier.crops_per_side", "at least one crop")
+    require(
+        "multi_crop" in protocol or classifier.crops_per_side == ClassifierConfig.crops_per_side,
+        "classifier.crops_per_side",
+        f"config.classifier.test_protocol = {shown(protocol)} does not read it, only 'multi_crop' and "
+        f"'dense_and_multi_crop': it keeps its default, {ClassifierConfig.crops_per_side}",
+    )
     pairs = "it is for tasks on pairs of images, which this one is not"
     require(config.micro_batch_size == 0, "micro_batch_size", f"{pairs}: leave it at 0")
     require(not config.eval_symmetries, "eval_symmetries", f"{pairs}: leave it at False")

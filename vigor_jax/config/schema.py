@@ -68,6 +68,10 @@ class ClassifierConfig:
     # A weight file of the backbone; its logits are left out if they are of another number of classes. Empty: random.
     pretrained: str = ""
     test_scales: tuple[int, ...] = (256,)  # Q, of the shorter side; probabilities are averaged over several
+    # How the trained network is tested, at the end of the run, beside the centre crop of every evaluation: on whole
+    # images and their mirror images, on a grid of crops and theirs, or both.
+    test_protocol: Literal["centre_crop", "dense", "multi_crop", "dense_and_multi_crop"] = "centre_crop"
+    crops_per_side: int = 5  # of the grid; five make 150 crops at three scales, as in VGG's paper
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

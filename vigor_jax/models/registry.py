@@ -41,6 +41,8 @@ class BackboneEntry:
       fully_connected_stride: None, or of a head of fully connected layers (VGG's), which fits one size of images and
         drops out by itself: pixels of the image from one of the positions that it covers to the next. It is made as
         `head(positions=..., dropout=..., dtype=...)`, with the side of the map that it covers.
+      slides: whether it sees any place of a larger image as it sees the images that it was trained on. Convolutions
+        do; learnt positions, and windows that a map of one size divides into, do not.
     """
 
     make: Callable[..., nn.Module]
@@ -49,6 +51,7 @@ class BackboneEntry:
     preprocessing: str
     dropout: float = 0.0
     fully_connected_stride: int | None = None
+    slides: bool = True
 
     @property
     def normalises_by_batch(self) -> bool:
@@ -78,7 +81,9 @@ def _convnext(size: convnext.Size) -> BackboneEntry:
 
 def _swin(size: swin.Size) -> BackboneEntry:
     # At the larger size the same number of windows makes up the map.
-    return BackboneEntry(partial(Swin, **dataclasses.asdict(size)), SwinHead, size.window * 32, "torchvision")
+    return BackboneEntry(
+        partial(Swin, **dataclasses.asdict(size)), SwinHead, size.window * 32, "torchvision", slides=False
+    )
 
 
 def _vgg(configuration: vgg.Configuration) -> BackboneEntry:
@@ -91,7 +96,7 @@ def _vit(size: vit.Size) -> BackboneEntry:
     # Layer scale tells DINOv2's from the plain ViT, whose weights have other statistics and another head.
     head = partial(ViTHead, patch_mean=size.layer_scale)
     make = partial(ViT, **dataclasses.asdict(size))
-    return BackboneEntry(make, head, 224, "torchvision" if size.layer_scale else "tf")
+    return BackboneEntry(make, head, 224, "torchvision" if size.layer_scale else "tf", slides=False)
 
 
 BACKBONES: dict[str, BackboneEntry] = {

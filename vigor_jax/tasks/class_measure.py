@@ -13,7 +13,13 @@ _SHOWN = 5  # classes an image that the report shows
 
 @runtime_checkable
 class Measure(Protocol):
-    """What is asked about probabilities, of classes that folders or positions gave the images."""
+    """What is asked about probabilities, of classes that folders or positions gave the images.
+
+    Attributes:
+      of_model: those of the metrics that depend on the probabilities, and so on how they are come by.
+    """
+
+    of_model: tuple[str, ...]
 
     def metrics(
         self, rows: Int[np.ndarray, "images"], probabilities: Float32[np.ndarray, "images classes"]
@@ -32,6 +38,8 @@ class Measure(Protocol):
 
 class ClassMeasure:
     """Top-1 and top-5, beside chance and the nearest training image by its pixels."""
+
+    of_model = ("top1", "top5", "mean_class_top1")
 
     def __init__(self, data: LabelledImages):
         """Counts the training images of each class."""

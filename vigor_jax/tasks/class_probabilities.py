@@ -5,7 +5,7 @@ there: one crop, many, several scales, the mirror image.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
-from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.input.device_feed import DeviceFeed
-from vigor_jax.input.labelled_batches import centre_crops
 from vigor_jax.input.sampling import host_rows
 from vigor_jax.models.classifier import Classifier
 from vigor_jax.models.preprocessing import preprocess
@@ -43,20 +41,29 @@ class ClassProbabilities:
           preprocessing: a name of `models.preprocessing`.
           mirror: average over each view and its mirror image.
         """
+        turns = 2 if mirror else 1
 
-        def of_images(variables: Variables, images: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch c"]:
-            def of(views: Array) -> Array:
-                logits = model.apply(variables, preprocess(views, preprocessing))
+        def of_views(
+            variables: Variables, views: UInt8[Array, "views batch height width 3"]
+        ) -> Float[Array, "batch classes"]:
+            def of(number: Array | int) -> Array:
+                view = views[number // turns]
+                if mirror:
+                    view = jnp.where(number % 2 == 1, view[:, :, ::-1], view)
+                logits = model.apply(variables, preprocess(view, preprocessing))
                 return jax.nn.softmax(jnp.asarray(logits, jnp.float32))
 
-            return (of(images) + of(images[:, :, ::-1])) / 2 if mirror else of(images)
+            if len(views) * turns == 1:
+                return of(0)
+            # One after the other, for together their feature maps would not fit.
+            return jax.lax.map(of, jnp.arange(len(views) * turns)).mean(axis=0)
 
         @functools.partial(jax.jit, static_argnames="mesh")
         def everywhere(variables: Variables, images: Array, rows: Array, *, mesh: Mesh) -> tuple[Array, Array]:
             @functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P(_AXIS), P(_AXIS)), out_specs=P())
             def program(variables: Variables, images: Array, rows: Array) -> tuple[Array, Array]:
-                views = images.reshape(-1, *images.shape[-3:])
-                mean = of_images(variables, views).reshape(len(images), -1, model.classes).mean(axis=1)
+                views = jnp.moveaxis(images, 1, 0) if images.ndim == 5 else images[None]
+                mean = of_views(variables, views)
                 return tuple(jax.lax.all_gather(x, _AXIS, tiled=True, to="invarying") for x in (mean, rows))
 
             return program(variables, images, rows)
@@ -118,57 +125,3 @@ def mean_of(parts: Iterable[Float32[np.ndarray, "images classes"]]) -> Float32[n
     for part in parts:
         total, count = part.astype(np.float64) if total is None else total + part, count + 1
     return (total / count).astype(np.float32)
-
-
-class CentreCrops:
-    """The middle of each image at one or several scales (VGG, sections 4.1 and 4.2): probabilities averaged."""
-
-    def __init__(
-        self,
-        model: Classifier,
-        preprocessing: str,
-        data: LabelledImages,
-        *,
-        crop: int,
-        scales: Sequence[int],
-        batch_size: int,
-        threads: int,
-    ):
-        """Names what is cut.
-
-        Args:
-          model: of the variables.
-          preprocessing: a name of `models.preprocessing`.
-          data: of the rows.
-          crop: pixels, side of the cut.
-          scales: Q, of the shorter side before cutting; none below `crop`.
-          batch_size: images at a time, over all devices.
-          threads: that read and decode.
-        """
-        self._probabilities = ClassProbabilities(model, preprocessing)
-        self._data, self._crop, self._scales = data, crop, scales
-        self._batch_size, self._threads = batch_size, threads
-
-    def __call__(
-        self,
-        variables: Variables,
-        rows: Int[np.ndarray, "images"],
-        mesh: Mesh,
-        should_stop: Callable[[], bool] = never,
-    ) -> Float32[np.ndarray, "images classes"]:
-        """A `TestingProtocol`."""
-        batch_size, mine = sharded_batch(self._batch_size, mesh)
-
-        def at(scale: int) -> Float32[np.ndarray, "images classes"]:
-            batches = centre_crops(
-                self._data,
-                rows,
-                crop=self._crop,
-                scale=scale,
-                batch_size=batch_size,
-                host_rows=mine,
-                threads=self._threads,
-            )
-            return self._probabilities(variables, batches, rows, mesh, should_stop)
-
-        return mean_of(map(at, self._scales))

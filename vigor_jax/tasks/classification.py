@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from flax import traverse_util
 from jaxtyping import Array, Float
 
 from vigor_jax.config import Config
@@ -21,19 +20,15 @@ from vigor_jax.input.labelled_batches import train_batches
 from vigor_jax.input.sampling import host_rows
 from vigor_jax.losses import cross_entropy
 from vigor_jax.losses.batch_mean import batch_mean
-from vigor_jax.models import registry
-from vigor_jax.models.classifier import Classifier, classifier
 from vigor_jax.models.preprocessing import preprocess
-from vigor_jax.models.pretrained import WeightFileError
 from vigor_jax.models.pretrained.conversion import filled
-from vigor_jax.models.pretrained.loading import load
+from vigor_jax.tasks import classifier_network
 from vigor_jax.tasks.class_measure import Measure
-from vigor_jax.tasks.class_probabilities import CentreCrops
 from vigor_jax.tasks.classification_evaluation import ClassificationEvaluation
+from vigor_jax.tasks.classifier_testing import ClassifierTesting
 from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Variables, WithoutCarry, never
 
 _AXIS = "data"
-_LOGITS = frozenset({"params/logits/kernel", "params/logits/bias"})
 
 
 class Classification(WithoutCarry):
@@ -51,11 +46,13 @@ class Classification(WithoutCarry):
 
         Raises:
           UserError: there is no such backbone; weights that do not fit; fewer images than a batch holds.
+          ConfigError: the backbone cannot be tested as asked.
         """
         self._config, self._data = config, data
         chosen = config.classifier
-        entry = registry.entry(chosen.backbone)
-        self._model = _network(config, len(data.class_names), axis_name=_AXIS)
+        self._model, self._preprocessing, self._pretrained = classifier_network.of(
+            config, len(data.class_names), axis_name=_AXIS
+        )
         self._plan = EpochPlan(len(data.train), seed=config.seed, batch_size=config.batch.size)
         self.steps_per_epoch = self._plan.steps_per_epoch
         images = config.images
@@ -66,28 +63,16 @@ class Classification(WithoutCarry):
             "batch": dataclasses.asdict(config.batch),
             "images": {name: getattr(images, name) for name in ("crop", "scales", "mirror", "colour_shift")},
         }
-        self._pretrained: Variables | None = None
-        preprocessing = entry.preprocessing
-        if chosen.pretrained:
-            self._pretrained, preprocessing = _weights(self._model, chosen.backbone, chosen.pretrained)
-        else:
+        if not chosen.pretrained:
             logging.info("%s starts from random weights: config.classifier.pretrained is empty.", chosen.backbone)
-        self._preprocessing = preprocessing
         self._colours = None
         if images.colour_shift:
             self._colours = colour_shift.principal_colours(data.images, data.train, data.names)
-        protocol = CentreCrops(
-            self._model,
-            preprocessing,
-            data,
-            crop=images.crop,
-            scales=chosen.test_scales,
-            batch_size=config.eval_batch_size,
-            threads=config.input_threads,
-        )
+        testing = ClassifierTesting(config, self._model, self._preprocessing, data)
         self._evaluation = ClassificationEvaluation(
-            data, protocol, measure, batch_size=config.eval_batch_size, threads=config.input_threads
+            data, testing, measure, batch_size=config.eval_batch_size, threads=config.input_threads
         )
+        self.metrics_at_end = self._evaluation.metrics_at_end
 
     def init(self, key: jax.Array) -> Variables:
         """Fresh variables; what a weight file gave replaces theirs."""
@@ -142,6 +127,12 @@ class Classification(WithoutCarry):
         """Metrics of every split beside the baselines, and the most probable classes of each image."""
         return self._evaluation(variables, mesh, should_stop)
 
+    def evaluate_at_end(
+        self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
+    ) -> dict[str, float]:
+        """Metrics of every split by `config.classifier.test_protocol`, where it is more than the centre crop."""
+        return self._evaluation.at_end(variables, mesh, should_stop)
+
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """The row of each split."""
         return self._evaluation.table(metrics)
@@ -163,41 +154,6 @@ class Classification(WithoutCarry):
             "the first weights are too small to be heard. If it stays so, try a lower config.optimizer.learning_rate, "
             "config.optimizer.warmup_steps, or config.classifier.pretrained."
         )
-
-
-def _network(config: Config, classes: int, *, axis_name: str | None) -> Classifier:
-    chosen = config.classifier
-    return classifier(
-        chosen.backbone,
-        classes,
-        dropout=None if chosen.dropout == -1 else chosen.dropout,
-        dtype=jnp.dtype(chosen.dtype),
-        image_size=config.images.crop,
-        axis_name=axis_name,
-        norm_momentum=chosen.norm_momentum or None,
-    )
-
-
-def _weights(model: Classifier, backbone: str, path: str) -> tuple[Variables, str]:
-    """The variables of a file, without logits of other classes, and the preprocessing that they expect.
-
-    Raises:
-      WeightFileError: anything but the logits does not fit.
-    """
-    loaded = load(model, backbone, path, allow_partial=True)
-    side = 32 * getattr(model.head, "positions", 1)
-    expected = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, side, side, 3))), jax.random.key(0))
-    absent = set(traverse_util.flatten_dict(expected, sep="/")) - set(
-        traverse_util.flatten_dict(loaded.variables, sep="/")
-    )
-    if absent - _LOGITS or loaded.report.unexpected:
-        raise WeightFileError(
-            f"config.classifier.pretrained = {path!r} does not fit {backbone}: {loaded.report.troubles()}. Only the "
-            "logits may be of other classes."
-        )
-    if absent:
-        logging.info("%s: its classes are others, so the logits start from random weights.", path)
-    return loaded.variables, loaded.preprocessing
 
 
 def _spread(logits: Float[Array, "local classes"], axis_name: str) -> Float[Array, ""]:

@@ -11,7 +11,7 @@ from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.input.labelled_batches import centre_crops
 from vigor_jax.retrieval.pixel_neighbours import pixel_neighbours
 from vigor_jax.tasks.class_measure import Measure, most_probable
-from vigor_jax.tasks.class_probabilities import TestingProtocol
+from vigor_jax.tasks.classifier_testing import ClassifierTesting
 from vigor_jax.tasks.image_encoding import stop_if_asked
 from vigor_jax.tasks.task import Evaluated, Variables, never
 
@@ -25,23 +25,32 @@ class ClassificationEvaluation:
 
     The nearest training images by pixels do not depend on the variables: they are looked for on the way of the first
     evaluation and kept.
+
+    Attributes:
+      metrics_at_end: keys of the result of `at_end`.
     """
 
     def __init__(
-        self, data: LabelledImages, protocol: TestingProtocol, measure: Measure, *, batch_size: int, threads: int
+        self, data: LabelledImages, testing: ClassifierTesting, measure: Measure, *, batch_size: int, threads: int
     ):
         """Finds what is to be classified.
 
         Args:
           data: the prepared data set.
-          protocol: gives probabilities to rows of it.
+          testing: gives probabilities to rows of it.
           measure: says what they are worth.
           batch_size: images decoded at a time for the comparison of pixels.
           threads: that read and decode.
         """
-        self._data, self._protocol, self._measure = data, protocol, measure
+        self._data, self._testing, self._measure = data, testing, measure
         self._batch_size, self._threads = batch_size, threads
         self._baselines: dict[str, float] | None = None
+        self.metrics_at_end = frozenset(
+            f"{split}/{way}_{name}"
+            for split in data.splits
+            for way in testing.names_at_end
+            for name in measure.of_model
+        )
 
     def __call__(self, variables: Variables, mesh: Mesh, should_stop: Callable[[], bool] = never) -> Evaluated:
         """Evaluates every split.
@@ -55,7 +64,7 @@ class ClassificationEvaluation:
         metrics: dict[str, float] = {}
         findings: dict[str, np.ndarray] = {}
         for split, rows in self._data.splits.items():
-            probabilities = self._protocol(variables, rows, mesh, should_stop)
+            probabilities = self._testing.centre_crop(variables, rows, mesh, should_stop)
             metrics |= {f"{split}/{name}": value for name, value in self._measure.metrics(rows, probabilities).items()}
             probable, probability = most_probable(probabilities)
             found = {"row": rows, "label": self._data.labels[rows], "probable": probable, "probability": probability}
@@ -63,6 +72,19 @@ class ClassificationEvaluation:
         if self._baselines is None:
             self._baselines = self._measured_baselines(should_stop)
         return Evaluated(metrics | self._baselines, findings)
+
+    def at_end(self, variables: Variables, mesh: Mesh, should_stop: Callable[[], bool] = never) -> dict[str, float]:
+        """`<split>/dense_top1` and the like, of every way of testing that is kept for the end of a run.
+
+        Raises:
+          EvaluationStopped: `should_stop` said so.
+        """
+        metrics: dict[str, float] = {}
+        for split, rows in self._data.splits.items():
+            for way, probabilities in self._testing.at_end(variables, rows, mesh, should_stop):
+                measured = self._measure.metrics(rows, probabilities)
+                metrics |= {f"{split}/{way}_{name}": measured[name] for name in self._measure.of_model}
+        return metrics
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """Of each split the row of the epoch table."""

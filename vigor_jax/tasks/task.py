@@ -59,12 +59,14 @@ class Task(Protocol):
       fingerprint: what the data and batch plan were made from; compared when a run resumes.
       carry_specs: how the leaves of the carry lie on the devices, a `PartitionSpec` tree or a prefix of one: "data"
         for rows over the devices, nothing for a copy on each.
+      metrics_at_end: the keys of what `evaluate_at_end` returns.
     """
 
     steps_per_epoch: int
     selection_metric: str
     fingerprint: dict[str, Any]
     carry_specs: Any
+    metrics_at_end: frozenset[str]
 
     def init(self, key: jax.Array) -> Variables:
         """Fresh variables; float32; the same for the same key. On the host or on one device."""
@@ -131,6 +133,16 @@ class Task(Protocol):
         """
         ...
 
+    def evaluate_at_end(
+        self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
+    ) -> dict[str, float]:
+        """Further metrics of every split, too dear to be measured before all steps are done: {"<split>/<metric>":
+        value}, none of which `evaluate` has.
+
+        Arguments and errors as of `evaluate`, after which it is called.
+        """
+        ...
+
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """What the epoch table prints of an evaluation's metrics: for each split (a row) its columns, in order."""
         ...
@@ -149,9 +161,12 @@ class Task(Protocol):
 
 
 class WithoutCarry:
-    """For tasks whose steps depend on nothing but the variables and whose batches on nothing but the step."""
+    """For tasks whose steps depend on nothing but the variables and whose batches on nothing but the step, and whose
+    every evaluation measures all there is.
+    """
 
     carry_specs: Any = PartitionSpec()
+    metrics_at_end: frozenset[str] = frozenset()
 
     def init_carry(self, devices: int) -> Carry:
         """Nothing."""
@@ -166,3 +181,9 @@ class WithoutCarry:
 
     def restore_plan(self, state: dict[str, np.ndarray]) -> None:
         """Nothing is to be restored."""
+
+    def evaluate_at_end(
+        self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
+    ) -> dict[str, float]:
+        """Nothing more."""
+        return {}

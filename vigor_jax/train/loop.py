@@ -1,6 +1,7 @@
 """From a config to a trained and evaluated model in a workdir."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,9 @@ def _go_through(run: Run, start_up: StartUp, *, allow_changes: bool, profile: bo
     """Goes on from the newest checkpoint, if there is one, and to the end."""
     begin = resume.begin(run, allow_changes=allow_changes)
     first, total = begin.step, run.total_steps
+    if first == total and begin.metrics is not None and not run.task.metrics_at_end <= begin.metrics.keys():
+        # The run was to be longer, or to be tested in another way, when this step was evaluated.
+        begin = dataclasses.replace(begin, metrics=None)
     start_up.ended("state")
     _show_plan(run, first)
     with (
@@ -126,7 +130,7 @@ def _go_through(run: Run, start_up: StartUp, *, allow_changes: bool, profile: bo
         else:
             if profile:
                 _warn_of_no_step()
-            if pauses.metrics is None:  # fewer epochs than at the start, and none of them evaluated
+            if pauses.metrics is None:  # fewer epochs than at the start
                 pauses.evaluate_now(state, first)
     return ending.finish(run, pauses.metrics, log.throughput())
 

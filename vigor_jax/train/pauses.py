@@ -116,6 +116,8 @@ class Pauses:
 
         evaluated = run.task.evaluate(state.variables, run.mesh, should_stop)
         metrics = evaluated.metrics
+        if done == run.total_steps:
+            metrics = metrics | run.task.evaluate_at_end(state.variables, run.mesh, should_stop)
         epoch = -(-done // run.task.steps_per_epoch)
         if self._writer is not None:
             if evaluated.findings:

@@ -82,6 +82,20 @@ def test_a_mesh_of_two_axes_and_arrays_that_lie_elsewhere():
     _assert_found(top_k(jnp.asarray(ground), jax.device_put(aerial, jax.devices()[3]), 5), expected)
 
 
+@pytest.mark.parametrize("k", [1, 5, 9])
+@pytest.mark.parametrize(("devices", "gallery"), [(1, 2048), (1, 1026), (2, 1027)])
+def test_blocks_in_which_few_chunks_are_looked_at(devices, gallery, k):
+    # Of 1,024 references each; the last may hold two or three, fewer than are asked for.
+    rng = np.random.default_rng(k)
+    ground, aerial = _whole(rng, 17, 7), _whole(rng, 2048, 7)
+    ground[0] = 0  # all references are equal
+    aerial[gallery - 2 : gallery] = 3 * ground[1:3]  # and these two find their best in the last block
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
+    sharded = jax.device_put(aerial, NamedSharding(mesh, P("data")))
+    found = top_k(ground, sharded, k, num_aerial=gallery, reference_block=1024)
+    _assert_found(found, _sorted(ground, aerial[:gallery], k))
+
+
 def test_unit_embeddings_of_full_size():
     rng = np.random.default_rng(1)
     ground, aerial = (rng.normal(size=(rows, 4096)).astype(np.float32) / 64 for rows in (9, 501))

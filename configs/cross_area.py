@@ -4,7 +4,7 @@
         --config.model.pretrained=/path/to/vgg16-397923af.pth
 
 Data: VIGOR; NewYork and Seattle train (51,520 panoramas), Chicago and SanFrancisco are tested (53,694 panoramas
-against 46,563 tiles). Everything else as in configs/same_area.py, also the variants.
+against 46,563 tiles). Everything else as in configs/same_area.py, also the variants, backbones among them.
 Hardware: one accelerator with 16 GB. Time: not measured.
 Expect (percent, published; top-1, top-5, top-1%, hit rate):
     siamese_vgg             2.7  8.2 61.7  3.1

@@ -9,25 +9,28 @@ Hardware: two CPU cores. Time and what to expect: docs/results.md.
 Variants are the methods of configs/same_area.py at the same number of steps. Without one it is `safa`, which shows in
 the shortest time that places are found; `--config=configs/demo.py:hybrid` is the whole method, with mined negatives and
 positions in metres, and takes a sixth longer. `benchmarks/methods.py` compares them.
+A backbone may stand beside the method, joined by a comma: `--config=configs/demo.py:safa,mobilenet_0.5`.
+`benchmarks/backbones.py` compares MobileNets (docs/results.md). The others run; how well, was not measured, and all
+but the smallest take far longer than the demo's narrow VGG-11.
 """
 
 import ml_collections
 
-from configs.same_area import METHODS
+from configs.same_area import METHODS, backbone, method_and_backbone
 
 VARIANTS = METHODS
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    if variant and variant not in METHODS:
-        raise ValueError(f"there is no variant {variant!r} of this config. Variants: {', '.join(METHODS)}.")
+    chosen = [part for part in variant.split(",") if part]
+    method, named = method_and_backbone(chosen, VARIANTS)
     from vigor_jax.datasets.rendered_city.city import TEST_CITIES, TRAIN_CITIES
 
-    method = variant or "safa"
+    method = method or "safa"
     hybrid = method.startswith("hybrid")
 
     config = ml_collections.ConfigDict()
-    config.name = "-".join(["demo", *filter(None, [variant])])
+    config.name = "-".join(["demo", *chosen])
     config.task = "cross_view"
     config.seed = 0
     config.epochs = 20  # four and a half minutes on the slower of the two machines that it was timed on
@@ -101,4 +104,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.log_every_steps = 40
     config.checkpoint_every_steps = 500
     config.checkpoints_to_keep = 2
+    if named:
+        backbone(config, named)
+        if not named.startswith("vgg"):
+            config.model.width = 1.0  # it is in the name
+        if not named.startswith(("vgg", "vit")):
+            config.model.stride = 16  # as many positions as VGG leaves: 4 x 4 and 4 x 8
+        if "norm_momentum" in config.model:
+            config.model.norm_momentum = 0.9  # of 1,120 steps in all
     return config

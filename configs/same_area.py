@@ -18,9 +18,14 @@ Expect (percent, published; top-1, top-5, top-1%, hit rate):
     hybrid_classification                        the same with the offset as one of 10 x 10 cells
 An independent reproduction of SAFA reached 29.1, 53.3, 97.6, 31.5.
 
-Variants are these methods and `rendered`, joined by commas: `--config=configs/same_area.py:safa,rendered`. The latter
-runs the same recipe on images of the rendered city: no download; see docs/data.md.
+Variants are these methods, a backbone and `rendered`, joined by commas: `--config=configs/same_area.py:safa,rendered`.
+The latter runs the same recipe on images of the rendered city: no download; see docs/data.md.
+Backbones are all of vigor_jax/models/registry.py, as in `--config=configs/same_area.py:safa,mobilenet_0.5`, with a
+weight file of that backbone. The recipe stays that of VGG-16, and nothing is published or was measured of another
+backbone: expect to search for a learning rate.
 """
+
+from collections.abc import Sequence
 
 import ml_collections
 
@@ -30,13 +35,8 @@ VARIANTS = (*METHODS, "rendered")
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     chosen = [part for part in variant.split(",") if part]
-    for part in chosen:
-        if part not in VARIANTS:
-            raise ValueError(f"there is no variant {part!r} of this config. Variants: {', '.join(VARIANTS)}.")
-    methods = [part for part in chosen if part in METHODS] or ["hybrid"]
-    if len(methods) > 1:
-        raise ValueError(f"{' and '.join(methods)} are different methods: name one of them.")
-    method = methods[0]
+    method, named = method_and_backbone(chosen, VARIANTS)
+    method = method or "hybrid"
     hybrid = method.startswith("hybrid")
 
     config = ml_collections.ConfigDict()
@@ -105,9 +105,50 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.checkpoint_every_steps = 1000
     config.checkpoints_to_keep = 3
 
+    if named:
+        backbone(config, named)
     if "rendered" in chosen:
         rendered(config)
     return config
+
+
+def method_and_backbone(chosen: Sequence[str], variants: Sequence[str]) -> tuple[str | None, str | None]:
+    """The method and the backbone among the parts of a variant, each None where none is named.
+
+    Raises:
+      ValueError: a part is neither a variant nor a backbone, or two of a kind are named.
+    """
+    others = [part for part in chosen if part not in variants]
+    if others:
+        from vigor_jax.models.registry import BACKBONES  # loads JAX, which a misspelt flag need not wait for
+
+        unknown = [part for part in others if part not in BACKBONES]
+        if unknown:
+            raise ValueError(
+                f"there is no variant {unknown[0]!r} of this config. Variants: {', '.join(variants)}; backbones: "
+                f"{', '.join(BACKBONES)}."
+            )
+    methods = [part for part in chosen if part in METHODS]
+    for kind, parts in (("methods", methods), ("backbones", others)):
+        if len(parts) > 1:
+            raise ValueError(f"{' and '.join(parts)} are different {kind}: name one of them.")
+    return (*methods, None)[0], (*others, None)[0]
+
+
+def backbone(config: ml_collections.ConfigDict, name: str) -> None:
+    """Puts another backbone into a recipe, in place."""
+    from vigor_jax.models.registry import entry
+
+    config.model.backbone = name
+    if entry(name).normalises_by_batch:
+        # Running statistics that follow within a hundred steps: MobileNet's own take thousands, and lag behind weights
+        # that move from ImageNet to tiles and panoramas.
+        config.model.norm_momentum = 0.99
+    if name.startswith("vit"):
+        # Whole patches: the margin beyond them would not be seen.
+        patch = int(name.rpartition("_")[2])
+        for key in ("aerial_size", "ground_size"):
+            config.data[key] = tuple(-(-side // patch) * patch for side in config.data[key])
 
 
 def rendered(config: ml_collections.ConfigDict) -> None:

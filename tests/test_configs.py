@@ -1,11 +1,13 @@
 """Every shipped recipe and variant is valid, and says how to run it."""
 
+import dataclasses
 import importlib
 from pathlib import Path
 
 import pytest
 
 from vigor_jax import config as config_schema
+from vigor_jax.tasks.cross_view_towers import check_towers
 
 _CONFIGS = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
 
@@ -28,6 +30,38 @@ def test_a_recipe_passes_the_schema(name, variant):
     assert parsed.name.startswith(name)
     assert ("siamese_vgg" in variant) == (parsed.model.aggregation == "fully_connected")
     assert (parsed.data.name == "rendered_city") == ("rendered" in variant or name == "demo")
+
+
+@pytest.mark.parametrize("name", ["demo", "same_area", "cross_area"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "vgg19",
+        "mobilenet_0.5",
+        "resnet50",
+        "efficientnet_b0",
+        "convnext_tiny",
+        "swin_tiny",
+        "vit_small_14",
+    ],
+)
+def test_a_recipe_takes_a_backbone_beside_its_method(name, backbone):
+    module = importlib.import_module(f"configs.{name}")
+    config = config_schema.parse(module.get_config(f"safa,{backbone}"))
+    check_towers(config)
+    assert config.name == f"{name}-safa-{backbone}"
+    assert config.model.backbone == backbone
+    plain = config_schema.parse(module.get_config("safa"))
+    assert (config.data.aerial_size == plain.data.aerial_size) == (backbone != "vit_small_14")
+    same = {"name": plain.name, "model": plain.model, "data": plain.data}
+    assert dataclasses.replace(config, **same) == plain
+
+
+def test_the_default_method_stays_with_a_backbone():
+    same_area = importlib.import_module("configs.same_area")
+    assert same_area.get_config("resnet50,rendered").epochs == same_area.get_config().epochs == 45
+    with pytest.raises(ValueError, match="resnet50 and vgg16 are different backbones"):
+        same_area.get_config("resnet50,vgg16")
 
 
 @pytest.mark.parametrize("name", _CONFIGS)

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import traverse_util
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from vigor_jax.errors import UserError
 from vigor_jax.losses import soft_margin_triplet
@@ -17,6 +17,8 @@ from vigor_jax.models.cross_view import with_tower_weights
 from vigor_jax.models.micro_batches import training_pairs
 from vigor_jax.train import mesh as meshes
 
+# Each program here runs once.
+_QUICK = {"xla_backend_optimization_level": 0}
 _REPLICATED, _BY_ROWS = PartitionSpec(), PartitionSpec(meshes.AXIS)
 # One of each family, and a map of it that is not the last where there is one.
 _FAMILIES = {
@@ -56,8 +58,7 @@ def _difference(found, expected) -> float:
 
 
 def _quick(program):
-    """Compiled without LLVM's optimisations: each program here runs once."""
-    return jax.jit(program, compiler_options={"xla_backend_optimization_level": 0})
+    return jax.jit(program, compiler_options=_QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,12 @@ def test_two_devices_normalise_by_the_batch_of_both(mobilenet):
     model, variables, images, expected = mobilenet
     step = functools.partial(_step, model, axis_name=meshes.AXIS)
     mesh = meshes.data_mesh(jax.devices()[:2])
-    found = meshes.pmap(step, mesh, (_REPLICATED, _BY_ROWS, _BY_ROWS), _REPLICATED)(variables, *images)
+    mapped = meshes.pmap(step, mesh, (_REPLICATED, _BY_ROWS, _BY_ROWS), _REPLICATED)
+    arguments = (
+        jax.device_put(variables, meshes.replicated(mesh)),
+        *jax.device_put(images, NamedSharding(mesh, _BY_ROWS)),
+    )
+    found = mapped.lower(*arguments).compile(_QUICK)(*arguments)
     (loss, state), gradient = expected
     (found_loss, found_state), found_gradient = found
     np.testing.assert_allclose(found_loss, loss, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""A finished run, fabricated, on two small cities of coloured noise."""
+"""Finished runs, fabricated: on two small cities of coloured noise, and on a few images of classes."""
 
 import dataclasses
 import json
@@ -10,7 +10,10 @@ import pytest
 
 from vigor_jax import config as configs
 from vigor_jax import datasets, geometry
+from vigor_jax.datasets import image_codec
 from vigor_jax.datasets.cross_view import CrossViewData
+from vigor_jax.datasets.labelled_images import LabelledImages
+from vigor_jax.report.class_findings import ClassFindings
 from vigor_jax.report.findings import Findings
 from vigor_jax.train import findings as stored
 
@@ -150,5 +153,70 @@ def write_run(report_config, report_data, make_findings) -> Callable[..., Finish
         }
         write_findings(workdir, STEPS, found)
         return FinishedRun(workdir, report_data, found)
+
+    return write
+
+
+CLASSES = ("a <b>", "pear", "plum", "fig", "unseen")
+
+
+@pytest.fixture(scope="session")
+def class_data() -> LabelledImages:
+    """Twenty images of noise, of which twelve train, six are tested, and none is of the last class."""
+    rng = np.random.default_rng(0)
+    labels = np.array([0, 1, 2] * 4 + [0, 0, 1, 1, 2, 3] + [0, 1], np.int32)
+    rows = np.arange(20)
+    return LabelledImages(
+        name="noise",
+        names=[f"{CLASSES[label]}/{row}.jpg" for row, label in enumerate(labels)],
+        labels=labels,
+        class_names=CLASSES,
+        images=[image_codec.encode_jpeg(rng.integers(0, 255, (24, 32, 3), np.uint8)) for _ in rows],
+        sizes=np.full((20, 2), (24, 32), np.int32),
+        train=rows[:12],
+        validation=rows[18:],
+        test=rows[12:18],
+        fingerprint="noise",
+    )
+
+
+@pytest.fixture(scope="session")
+def class_found() -> ClassFindings:
+    """Of the test: one of the first class and one of the second are right, two of the others are taken for a pear."""
+    return ClassFindings(
+        row=np.arange(12, 18),
+        label=np.array([0, 0, 1, 1, 2, 3], np.int32),
+        probable=np.array([[0, 1], [1, 0], [1, 2], [2, 1], [1, 0], [1, 3]], np.int32),
+        probability=np.array([[0.9, 0.1], [0.6, 0.3], [0.8, 0.1], [0.5, 0.4], [0.7, 0.2], [0.5, 0.25]], np.float32),
+    )
+
+
+@pytest.fixture
+def write_class_run(class_found) -> Callable[..., Path]:
+    """`(workdir) -> workdir` of a finished classifier."""
+
+    def write(workdir: Path) -> Path:
+        config = configs.parse(
+            {
+                "name": "fabricated",
+                "task": "classification",
+                "epochs": EPOCHS,
+                "images": {"name": "image_folders"},
+                "classifier": {"backbone": "mobilenet_0.25"},
+                "batch": {"size": 4},
+            }
+        )
+        metrics = {"test/top1": 1 / 3, "test/images": 6.0, "test/chance_top1": 0.2, "test/pixel_neighbour_top1": 0.125}
+        summary = {
+            "config": configs.to_dict(config),
+            "steps": STEPS,
+            "metrics": metrics,
+            "throughput": {"examples_per_s": 1.0},
+            "versions": {"jax": "0.99"},
+        }
+        (workdir / "summary.json").write_text(json.dumps(summary))
+        (workdir / "metrics.jsonl").write_text(json.dumps({"step": STEPS, "epoch": EPOCHS, **metrics}) + "\n")
+        stored.write(workdir, STEPS, {f"test/{name}": value for name, value in dataclasses.asdict(class_found).items()})
+        return workdir
 
     return write

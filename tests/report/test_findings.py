@@ -39,7 +39,7 @@ def test_a_run_without_findings(report_data, tmp_path):
 
 def of_a_larger_data_set(arrays):
     arrays["cross_area/top5"] += 1000
-    return r"names tile 10\d\d of vigor, which has 60"
+    return r"names 10\d\d as a tile of vigor, which has 60"
 
 
 def of_too_few_queries(arrays):

@@ -27,7 +27,7 @@ def test_each_result_has_its_baselines_beside_it():
     retrieval, position = tables.tables
     assert retrieval.columns == ["", "this run", "chance", "colour"]
     assert plain(retrieval) == [
-        ["Recall@1", "25.0 %", "0.03 %", "15.0 %"],
+        ["Top-1", "25.0 %", "0.03 %", "15.0 %"],
         ["Hit rate (published code)", "37.5 %", "", ""],
     ]
     assert position.columns == ["", "this run", "tile centre"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from vigor_jax import report
-from vigor_jax.report import findings
+from vigor_jax.report import findings_file
+from vigor_jax.report.findings import Findings
 from vigor_jax.report.run import ReportError
 
 
@@ -62,9 +63,9 @@ def test_nothing_is_fetched_from_elsewhere(page):
 
 def test_each_recall_stands_beside_gallery_chance_and_colour(page):
     _, text = page
-    for part in ("Cross area", "Validation", "24 queries, 30 in the gallery", "Recall@1", "25.0 %", "3.33 %", "15.0 %"):
+    for part in ("Cross area", "Validation", "24 queries, 30 in the gallery", "Top-1", "25.0 %", "3.33 %", "15.0 %"):
         assert part in text
-    for part in ("Median error", "7.5 m", "21 m", "Best by Recall@1 of validation: step 8 with 25.0 %."):
+    for part in ("Median error", "7.5 m", "21 m", "Best by Top-1 of validation: step 8 with 25.0 %."):
         assert part in text
 
 
@@ -123,7 +124,7 @@ def test_a_model_without_offsets(write_run, tmp_path):
 
 def test_a_run_without_findings_says_so(write_run, tmp_path):
     run = write_run(tmp_path)
-    (run.workdir / findings.FILE_NAME).unlink()
+    (run.workdir / findings_file.FILE_NAME).unlink()
     elements, text = read(run)
     assert "This run left no findings.npz" in text
     assert elements.having("img") == []
@@ -134,12 +135,12 @@ def test_a_task_that_adds_nothing_has_curves_metrics_and_config(write_run, tmp_p
     run = write_run(tmp_path)
     path = run.workdir / "summary.json"
     summary = json.loads(path.read_text())
-    summary["config"]["task"] = "classification"
+    summary["config"]["task"] = "another"
     path.write_text(json.dumps(summary))
     elements, text = read(run)
     assert {"training-loss-figure", "epochs-top1-figure", "epochs-hit_rate-figure"} <= set(elements.figures)
     assert "epochs-gallery-figure" not in elements.figures
-    assert "Recall@1" in text
+    assert "Top-1" in text
     assert elements.having("img") == []
 
 
@@ -158,7 +159,7 @@ def test_names_are_text_wherever_they_stand(write_run, tmp_path):
 def test_findings_of_another_data_set_are_refused(write_findings, write_run, tmp_path):
     run = write_run(tmp_path)
     found = run.found["cross_area"]
-    moved = findings.Findings(found.panorama + np.int32(500), found.top5, found.rank, found.centre_error_m)
+    moved = Findings(found.panorama + np.int32(500), found.top5, found.rank, found.centre_error_m)
     write_findings(run.workdir, 1, {"cross_area": moved})
     with pytest.raises(ReportError, match="it was found in another data set"):
         report.write(run.workdir, run.data)

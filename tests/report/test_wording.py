@@ -22,13 +22,15 @@ def test_metres(distance, text):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("top1", "Recall@1"),
+        ("top1", "Top-1"),
         ("within_25m", "Within 25 m"),
         ("centre_median_m", "Median error, tile centre"),
-        ("chance_top5", "Recall@5, chance"),
-        ("navigation_top1", "Navigation: recall@1"),
+        ("chance_top5", "Top-5, chance"),
+        ("navigation_top1", "Navigation: top-1"),
         ("navigation_within_5m", "Navigation: within 5 m"),
-        ("navigation_top1_percent", "Navigation: recall@1 %"),
+        ("navigation_top1_percent", "Navigation: top-1%"),
+        ("pixel_neighbour_top1", "Top-1, pixels"),
+        ("mean_class_top1", "Top-1, mean of the classes"),
         ("mean_average_precision", "Mean average precision"),
     ],
 )

@@ -21,7 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
         from vigor_jax.report import run as runs
 
         config = configs.parse(runs.read(options.workdir).config)
-        print(report.write(options.workdir, datasets.load(config.data, config.rendered_city)))
+        load, group = (datasets.load, config.data) if config.images is None else (datasets.load_images, config.images)
+        print(report.write(options.workdir, load(group, config.rendered_city)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

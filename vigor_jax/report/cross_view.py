@@ -3,12 +3,13 @@
 import numpy as np
 
 from vigor_jax.datasets.cross_view import CrossViewData
-from vigor_jax.report import accuracy_curve, error_map, findings, metrics_table, page, query_gallery, wording
+from vigor_jax.report import accuracy_curve, error_map, findings, findings_file, headline, page, query_gallery, wording
 from vigor_jax.report.findings import Findings
-from vigor_jax.report.page import Content, Figure, Headline, Section
+from vigor_jax.report.page import Content, Section
 from vigor_jax.report.run import Run
 
 _CURVES = ("top1", "top5", "top1_percent", "hit_rate", "median_m", "within_10m")
+_HEADLINE = (("top1",), ("median_m", "centre_median_m"))
 _WITHOUT_OFFSETS = {"median_m": "centre_median_m", "within_10m": "centre_within_10m"}
 
 
@@ -22,7 +23,7 @@ def content(run: Run, data: CrossViewData) -> Content:
     found = findings.read(run.workdir, data)
     measured = {name.split("/")[1] for name in run.metrics}
     curves = [metric if metric in measured else _WITHOUT_OFFSETS.get(metric, metric) for metric in _CURVES]
-    headlines = [_headline(run, split) for split in run.splits]
+    headlines = [headline.of_split(run, split, _HEADLINE) for split in run.splits]
     sections = (
         _nothing_found()
         if not found
@@ -31,22 +32,8 @@ def content(run: Run, data: CrossViewData) -> Content:
     return Content(headlines=headlines, curves=curves, sections=sections)
 
 
-def _headline(run: Run, split: str) -> Headline:
-    metrics = run.of_split(split)
-    figures = []
-    for names in (("top1",), ("median_m", "centre_median_m")):
-        name = next((name for name in names if name in metrics), None)
-        if name is not None:
-            beside = [
-                f"{baseline} {wording.value(name, value, 2 if baseline == 'chance' else 1)}"
-                for baseline, value in metrics_table.baselines(name, metrics).items()
-            ]
-            figures.append(Figure(wording.metric(name), wording.value(name, metrics[name]), beside))
-    return Headline(wording.plain(split), figures)
-
-
 def _nothing_found() -> list[Section]:
-    text = f"This run left no {findings.FILE_NAME}, so its queries cannot be shown: no distances, map or images."
+    text = f"This run left no {findings_file.FILE_NAME}, so its queries cannot be shown: no distances, map or images."
     return [Section("queries", "Queries", page.paragraph(text))]
 
 

@@ -1,8 +1,6 @@
-"""What the last evaluation found for every query, in one file: `findings.npz`."""
+"""What the last evaluation of a cross-view model found for every query."""
 
 import dataclasses
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,9 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vigor_jax.datasets.cross_view import CrossViewData
-from vigor_jax.report.run import ReportError
-
-FILE_NAME = "findings.npz"
+from vigor_jax.report import findings_file
 
 _OPTIONAL = ("offset_px", "error_m")  # only of models that predict an offset
 
@@ -43,37 +39,17 @@ def read(workdir: Path, data: CrossViewData) -> dict[str, Findings] | None:
     Raises:
       ReportError: the file is damaged or of another data set.
     """
-    path = workdir / FILE_NAME
-    if not path.exists():
+    splits = findings_file.read(workdir)
+    if splits is None:
         return None
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    # MemoryError: a header that claims more than there is.
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError, EOFError, MemoryError) as error:
-        raise ReportError(f"{path} is damaged ({error}). Evaluate the run again, or remove the file.") from error
-    names = dict.fromkeys(key.split("/")[0] for key in arrays if "/" in key)
-    return {name: _checked(path, name, arrays, data) for name in names}
+    path = workdir / findings_file.FILE_NAME
+    return {name: _checked(path, name, arrays, data) for name, arrays in splits.items()}
 
 
 def _checked(path: Path, split: str, arrays: Mapping[str, np.ndarray], data: CrossViewData) -> Findings:
     fields = [field.name for field in dataclasses.fields(Findings)]
-    missing = [name for name in fields if name not in _OPTIONAL and f"{split}/{name}" not in arrays]
-    if missing:
-        raise ReportError(f"{path}: the split {split} has no {', '.join(missing)}. Evaluate the run again.")
-    present = {name: arrays[f"{split}/{name}"] for name in fields if f"{split}/{name}" in arrays}
-    lengths = {name: len(value) for name, value in present.items()}
-    if len(set(lengths.values())) != 1:
-        raise ReportError(f"{path}: the arrays of the split {split} differ in length: {lengths}.")
-    found = Findings(**present)
-    for rows, size, kind in (
-        (found.panorama, len(data.panoramas), "panorama"),
-        (found.top5, len(data.tiles), "tile"),
-    ):
-        outside = rows[(rows < 0) | (rows >= size)]
-        if outside.size:
-            raise ReportError(
-                f"{path}: the split {split} names {kind} {outside.flat[0]} of {data.name}, which has {size:,}: it was "
-                "found in another data set. Name the data that the run used, or evaluate it again."
-            )
+    required = [name for name in fields if name not in _OPTIONAL]
+    found = Findings(**findings_file.chosen(path, split, arrays, required, _OPTIONAL))
+    findings_file.require_within(path, split, found.panorama, len(data.panoramas), f"panorama of {data.name}")
+    findings_file.require_within(path, split, found.top5, len(data.tiles), f"tile of {data.name}")
     return found

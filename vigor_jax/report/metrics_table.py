@@ -39,7 +39,7 @@ def of_split(split: str, metrics: dict[str, float]) -> SplitTables:
     return SplitTables(wording.plain(split), sizes, tables)
 
 
-_SIZES = {"queries": "queries", "gallery": "in the gallery"}
+_SIZES = {"queries": "queries", "gallery": "in the gallery", "images": "images"}
 
 
 def baselines(metric: str, metrics: dict[str, float]) -> dict[str, float]:

@@ -3,23 +3,27 @@
 import re
 
 _METRICS = {
-    "top1": "Recall@1",
-    "top5": "Recall@5",
-    "top10": "Recall@10",
-    "top1_percent": "Recall@1 %",
+    "top1": "Top-1",
+    "top5": "Top-5",
+    "top10": "Top-10",
+    "top1_percent": "Top-1%",
     "hit_rate": "Hit rate (published code)",
     "hit_rate_covered": "Hit rate (paper's wording)",
     "median_m": "Median error",
     "mean_m": "Mean error",
     "queries": "Queries",
     "gallery": "Gallery",
+    "images": "Images",
+    "mean_class_top1": "Top-1, mean of the classes",
 }
 SPACE = "\N{NO-BREAK SPACE}"  # before a unit
-_COUNTS = ("queries", "gallery")
+_COUNTS = ("queries", "gallery", "images")
 
 # What a metric is compared with: the metrics of these prefixes, of which the best counts.
 BASELINES = {
     "chance": ("chance_",),
+    "most frequent": ("most_frequent_",),
+    "pixels": ("pixel_neighbour_",),
     "colour": ("mean_colour_", "colour_histogram_"),
     "tile centre": ("centre_",),
 }

@@ -28,8 +28,10 @@ def test_a_recipe_passes_the_schema(name, variant):
     module = importlib.import_module(f"configs.{name}")
     parsed = config_schema.parse(module.get_config(variant))
     assert parsed.name.startswith(name)
+    if parsed.data is None:  # it trains on single images
+        return
     assert ("siamese_vgg" in variant) == (parsed.model.aggregation == "fully_connected")
-    assert (parsed.data.name == "rendered_city") == ("rendered" in variant or name == "demo")
+    assert (parsed.data.name == "rendered_city") == ("rendered" in variant or name in ("demo", "distillation"))
 
 
 @pytest.mark.parametrize("name", ["demo", "same_area", "cross_area"])

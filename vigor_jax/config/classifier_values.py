@@ -53,3 +53,8 @@ def check_classifier(config: Config, require: Callable[[bool, str, str], None]) 
         "batch.augment",
         f"{pairs}: leave it at {BatchConfig.augment}; config.images.scales and config.images.mirror vary photos",
     )
+    if config.geocells is not None:
+        cells = config.geocells
+        require(cells.fewest >= 1, "geocells.fewest", "a cell holds at least one photo")
+        require(cells.most >= cells.fewest, "geocells.most", f"at least config.geocells.fewest = {cells.fewest}")
+        require(0 <= cells.deepest <= 30, "geocells.deepest", "S2's levels are 0 to 30")

@@ -75,6 +75,16 @@ class ClassifierConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class GeocellConfig:
+    """The cells of the globe that geolocation chooses among; see docs/geolocation.md."""
+
+    most: int = 10_000  # training photos in a cell, beyond which it is divided; PlaNet's, for 91 million photos
+    fewest: int = 50  # below which it is dropped with its photos; likewise
+    deepest: int = 30  # S2's level at which dividing ends; 12 is some 2 km, 30 a centimetre
+    place_at: Literal["most_probable", "mean"] = "most_probable"  # the centre of that cell, or of all by probability
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The two towers and their aggregation."""
 
@@ -190,6 +200,7 @@ class Config:
     data: DataConfig | None = None
     images: ImageDataConfig | None = None
     classifier: ClassifierConfig | None = None
+    geocells: GeocellConfig | None = None
     model: ModelConfig | None = None
     distillation: DistillationConfig | None = None
     rendered_city: RenderedCityConfig = RenderedCityConfig()
@@ -219,6 +230,7 @@ class Config:
 GROUPS_OF_CROSS_VIEW = ("data", "model")
 GROUPS_OF_TASKS = {
     "classification": ("images", "classifier"),
+    "geolocation": ("images", "classifier", "geocells"),
     "cross_view_distillation": (*GROUPS_OF_CROSS_VIEW, "distillation"),
     "image_distillation": ("images", "classifier", "distillation"),
 }

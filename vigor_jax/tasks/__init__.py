@@ -34,12 +34,20 @@ def _image_distillation(config: Config) -> Task:
     return ImageDistillation(config, datasets.load_images(config.images, config.rendered_city))
 
 
+def _geolocation(config: Config) -> Task:
+    from vigor_jax import datasets
+    from vigor_jax.tasks.geolocation import Geolocation
+
+    return Geolocation(config, datasets.load_images(config.images, config.rendered_city))
+
+
 # Factories import their task on call, so that asking for one task never loads the libraries of another.
 REGISTRY: dict[str, Callable[[Config], Task]] = {
     "classification": _classification,
     "cross_view": _cross_view,
     "cross_view_distillation": _cross_view_distillation,
     "image_distillation": _image_distillation,
+    "geolocation": _geolocation,
 }
 
 

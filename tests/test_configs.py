@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vigor_jax import config as config_schema
+from vigor_jax.models import registry
 from vigor_jax.tasks.cross_view_towers import check_towers
 
 _CONFIGS = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -77,10 +78,23 @@ def test_runs_of_different_variants_have_different_workdirs():
     assert len(names) == 4
 
 
-@pytest.mark.parametrize("variant", ["safa_", "safa,siamese_vgg"])
-def test_an_unknown_or_contradicting_variant_is_refused(variant):
-    with pytest.raises(ValueError, match=r"variant|different methods"):
-        importlib.import_module("configs.cross_area").get_config(variant)
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("cross_area", "safa_"),
+        ("cross_area", "safa,siamese_vgg"),
+        ("grocery", "medium"),
+        ("vgg", "vgg17"),
+        ("vgg", "vgg16,vgg19"),
+        ("vgg", "256,jitter"),
+        ("mobilenet", "0.3"),
+        ("mobilenet", "0.5,shallow"),
+        ("mobilenet", "160,128"),
+    ],
+)
+def test_an_unknown_or_contradicting_variant_is_refused(name, variant):
+    with pytest.raises(ValueError, match=r"variant|different (methods|networks|training scales|resolutions)"):
+        importlib.import_module(f"configs.{name}").get_config(variant)
 
 
 def test_cross_area_is_the_published_protocol():
@@ -118,3 +132,55 @@ def test_hybrid_is_the_default():
     same_area = importlib.import_module("configs.same_area")
     default, hybrid = (same_area.get_config(variant).to_dict() for variant in ("", "hybrid"))
     assert default | {"name": ""} == hybrid | {"name": ""}
+
+
+def parsed(name: str, variant: str = "") -> config_schema.Config:
+    return config_schema.parse(importlib.import_module(f"configs.{name}").get_config(variant))
+
+
+@pytest.mark.parametrize(
+    ("variant", "scales", "stored", "test_scales"),
+    [
+        ("vgg16", (256, 256), 256, (256,)),
+        ("vgg19,384", (384, 384), 384, (384,)),
+        ("jitter", (256, 512), 512, (384,)),
+    ],
+)
+def test_vgg_is_trained_as_section_3_says(variant, scales, stored, test_scales):
+    config = parsed("vgg", variant)
+    assert config.classifier.backbone == (variant.split(",")[0] if variant.startswith("vgg") else "vgg16")
+    assert (config.images.scales, config.images.stored_side) == (scales, stored)
+    assert config.classifier.test_scales == test_scales
+    assert (config.batch.size, config.classifier.dropout, config.images.crop) == (256, 0.5, 224)
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.momentum, optimizer.weight_decay) == ("sgd", 0.9, 5e-4)
+    assert (optimizer.schedule, optimizer.learning_rate, optimizer.plateau_factor) == ("plateau", 1e-2, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "backbone", "side"),
+    [("", "1.0", 224), ("0.25", "0.25", 224), ("192", "1.0", 192), ("shallow,128", "shallow", 128)],
+)
+def test_mobilenet_has_its_widths_resolutions_and_stairs(variant, backbone, side):
+    config = parsed("mobilenet", variant)
+    assert config.classifier.backbone == f"mobilenet_{backbone}"
+    assert config.images.crop == side
+    # Of the 256 to 224 pixels, in proportion, to a pixel.
+    assert abs(config.classifier.test_scales[0] - side * 256 / 224) < 1
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.schedule, optimizer.decay_rate) == ("rmsprop", "staircase", 0.94)
+    assert optimizer.weight_decay == 4e-5
+    epochs = optimizer.decay_steps * config.batch.size / (1_281_167 * (1 - config.images.validation_fraction))
+    assert epochs == pytest.approx(2, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["grocery", "vgg", "mobilenet"])
+def test_a_classifier_exists(name):
+    for variant in ("", *importlib.import_module(f"configs.{name}").VARIANTS):
+        assert parsed(name, variant).classifier.backbone in registry.BACKBONES
+
+
+def test_the_cosine_of_the_groceries_ends_with_the_run():
+    config = parsed("grocery")
+    assert config.optimizer.decay_steps == config.epochs * (2375 // config.batch.size)
+    assert parsed("grocery", "coarse").images.classes == "coarse"

@@ -157,9 +157,10 @@ def test_a_hybrid_step_on_devices_is_the_step_on_one(hybrid, town, town_config, 
         assert value > 0
         np.testing.assert_allclose(metrics[name], value, rtol=1e-4)
     taken = jax.tree.map(lambda old, new: old - np.asarray(new), before.params, state.params)
-    # The quotient of two small similarities makes large terms that nearly cancel; a wrong scale would be off by 4.
+    # The quotient of two small similarities makes large terms that nearly cancel: a thousandth is lost by the order of
+    # the sums, which is the processor's. A wrong scale would be off by the number of devices, a lost term by all of it.
     for found, expected in zip(jax.tree.leaves(taken), jax.tree.leaves(gradient), strict=True):
-        assert np.linalg.norm(found - expected) < 1e-3 * np.linalg.norm(expected)
+        assert np.linalg.norm(found - expected) < 4e-3 * np.linalg.norm(expected)
 
     # The pool: every positive, and those semi-positives that are some training panorama's positive.
     covered = set(town.data.panoramas.references[town.splits.train, 0].tolist())
@@ -212,7 +213,9 @@ def test_an_update_in_micro_batches_is_that_at_once(adam_step_at_once, town_conf
     found = adam_step(town_config(**changes, micro_batch_size=micro_batch_size), batch, devices)
     for (path, wanted), value in zip(jax.tree.leaves_with_path(expected), jax.tree.leaves(found), strict=True):
         value = value[: len(wanted)] if wanted.ndim else value  # the pool's last rows are padding
-        assert np.max(np.abs(value - wanted)) <= 1e-5 * np.max(np.abs(wanted)), path
+        # Adam's second moment is the gradient squared, and its relative error twice the gradient's.
+        allowed = 2e-5 if jax.tree_util.GetAttrKey("nu") in path else 1e-5
+        assert np.max(np.abs(value - wanted)) <= allowed * np.max(np.abs(wanted)), path
 
 
 def test_the_phases_of_a_run(town_config):

@@ -42,19 +42,17 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, write_run, tmp_path):
-    """`(width=1280, dark=False) -> run`, its page open in `browser`; in the end no error and no request."""
+def visit(browser):
+    """`(page, width=1280, dark=False)` opens it in `browser`; in the end no error and no request."""
 
-    def open_page(*, width=1280, dark=False):
-        run = write_run(tmp_path)
+    def open_page(page, *, width=1280, dark=False):
         browser.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
             {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700},
         )
         set_scheme(browser, "dark" if dark else "light")
         drain(browser)
-        browser.get(report.write(run.workdir, run.data).as_uri())
-        return run
+        browser.get(page.as_uri())
 
     yield open_page
     messages, addresses = drain(browser)
@@ -62,6 +60,18 @@ def opened(browser, write_run, tmp_path):
     assert addresses
     # chrome://: the browser's own first tab may still be loading.
     assert all(address.startswith(("file://", "data:", "chrome://")) for address in addresses), addresses
+
+
+@pytest.fixture
+def opened(visit, write_run, tmp_path):
+    """`(width=1280, dark=False) -> run` of the cross-view task, its page open in `browser`."""
+
+    def open_page(**how):
+        run = write_run(tmp_path)
+        visit(report.write(run.workdir, run.data), **how)
+        return run
+
+    return open_page
 
 
 def set_scheme(browser, scheme):
@@ -217,3 +227,20 @@ def test_a_tile_is_enlarged_and_left_by_keyboard(browser, opened):
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert not dialog.is_displayed()
     assert browser.switch_to.active_element == button
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_the_confusions_of_a_classifier_are_drawn(width, browser, visit, write_class_run, class_data, tmp_path):
+    visit(report.write(write_class_run(tmp_path), class_data), width=width)
+    inside, maps, names, photos = browser.execute_script("""
+        const plot = document.querySelector("#confusions-test");
+        return [
+          document.documentElement.scrollWidth <= innerWidth,
+          plot.querySelectorAll(".heatmaplayer image").length,
+          [...plot.querySelectorAll(".ytick text")].map((e) => e.textContent),
+          [...document.querySelectorAll(".pair img")].map((e) => [e.naturalWidth, e.naturalHeight]),
+        ];""")
+    assert inside
+    assert maps == 2  # right and wrong
+    assert sorted(names) == ["a <b>", "fig", "pear", "plum"]
+    assert photos == [[32, 24]] * 8

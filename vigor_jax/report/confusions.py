@@ -17,7 +17,8 @@ MOST_PAIRS = 12
 # From few to all images of a class, told apart on light and dark grounds and without seeing red from green.
 RIGHT = ("#9dbfe6", "#2f6fc1", "#123a78")
 WRONG = ("#f3c98b", "#e0741b", "#a3195b")
-_ROW_PX = 13  # of a class: its name can just be read
+_ROW_PX = 13, 40  # of a class: its name can just be read, and more would be wasted
+_PICTURE_PX = 600  # of few classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +82,9 @@ def picture(split: str, found: ClassFindings, data: LabelledImages) -> Plot:
         )
     ticks = {"tickvals": places, "tickfont": {"size": 9}, "range": [-0.5, len(shown) - 0.5], "showgrid": True}
     labels = [_short(name) for name in names]
-    drawing.update_xaxes(ticktext=labels, tickangle=-90, **ticks)
+    drawing.update_xaxes(ticktext=labels, tickangle=-90, constrain="domain", constraintoward="left", **ticks)
     drawing.update_yaxes(ticktext=labels, **ticks | {"range": ticks["range"][::-1]})
+    drawing.update_yaxes(scaleanchor="x", constrain="domain", constraintoward="top")
     right = int(np.trace(table))
     wrong = len(found) - right
     drawn = int(part[~diagonal].sum())
@@ -93,7 +95,7 @@ def picture(split: str, found: ClassFindings, data: LabelledImages) -> Plot:
         figure=drawing,
         description=f"Of {len(found):,} images {right:,} are taken for what they are, {wrong:,} for others.",
         note=note,
-        height=_ROW_PX * len(shown) + 220,
+        height=int(np.clip(_PICTURE_PX // len(shown), *_ROW_PX)) * len(shown) + 220,
     )
 
 

@@ -23,7 +23,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.name = "-".join(["grocery", *filter(None, [variant])])
     config.task = "classification"
     config.seed = 0
-    config.epochs = 40
+    config.epochs = 30
 
     config.images = ml_collections.ConfigDict()
     config.images.name = "grocery"

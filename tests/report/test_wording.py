@@ -24,6 +24,8 @@ def test_metres(distance, text):
     [
         ("top1", "Top-1"),
         ("within_25m", "Within 25 m"),
+        ("within_2500km", "Within 2,500 km"),
+        ("chance_median_km", "Median error, chance"),
         ("centre_median_m", "Median error, tile centre"),
         ("chance_top5", "Top-5, chance"),
         ("navigation_top1", "Navigation: top-1"),
@@ -44,8 +46,20 @@ def test_metrics_in_words(name, text):
         ("gallery", 20_000.0, "20,000"),
         ("top1", 0.4111, "41.1 %"),
         ("median_m", 21.04, "21 m"),
+        ("median_km", 0.25, "250 m"),
+        ("median_km", 750, "750 km"),
         ("cross_entropy", 3.14159, "3.142"),
     ],
 )
 def test_values_with_their_units(name, number, text):
     assert wording.value(name, number).replace("\xa0", " ") == text
+
+
+@pytest.mark.parametrize(("name", "unit"), [("median_m", "m"), ("mean_km", "km"), ("within_25km", "%"), ("top1", "%")])
+def test_units_of_what_is_drawn(name, unit):
+    assert wording.unit(name) == f"\xa0{unit}"
+
+
+@pytest.mark.parametrize(("name", "position"), [("within_1km", True), ("median_km", True), ("top1", False)])
+def test_what_says_where(name, position):
+    assert wording.is_position(name) == position

@@ -29,7 +29,7 @@ def of_metric(run: Run, metric: str) -> Plot | None:
         return None
     title = wording.metric(metric)
     distance = wording.is_distance(metric)
-    drawing = plot.figure("epoch", " m" if distance else " %")
+    drawing = plot.figure("epoch", wording.unit(metric))
     for split, (epochs, values) in series.items():
         index = run.splits.index(split)
         shown = values if distance else [100 * value for value in values]

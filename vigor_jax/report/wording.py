@@ -11,6 +11,8 @@ _METRICS = {
     "hit_rate_covered": "Hit rate (paper's wording)",
     "median_m": "Median error",
     "mean_m": "Mean error",
+    "median_km": "Median error",
+    "mean_km": "Mean error",
     "queries": "Queries",
     "gallery": "Gallery",
     "images": "Images",
@@ -35,13 +37,20 @@ def is_count(metric: str) -> bool:
 
 
 def is_distance(metric: str) -> bool:
-    """Whether a metric is in metres; all others that are no counts are shares."""
-    return metric.endswith("_m")
+    """Whether a metric is in metres or kilometres; all others that are no counts are shares."""
+    return metric.endswith(("_m", "_km"))
 
 
 def is_position(metric: str) -> bool:
-    """Whether a metric says how far off queries are placed: metres, or shares within so many metres."""
-    return is_distance(metric) or re.search(r"within_\d+m$", metric) is not None
+    """Whether a metric says how far off queries are placed: a distance, or the share within one."""
+    return is_distance(metric) or re.search(r"within_\d+k?m$", metric) is not None
+
+
+def unit(metric: str) -> str:
+    """What stands behind a number that is drawn: of shares percent."""
+    if not is_distance(metric):
+        return f"{SPACE}%"
+    return f"{SPACE}km" if metric.endswith("_km") else f"{SPACE}m"
 
 
 def plain(name: str) -> str:
@@ -54,15 +63,15 @@ def metric(name: str) -> str:
     """A metric's name in words."""
     if name in _METRICS:
         return _METRICS[name]
-    within = re.fullmatch(r"within_(\d+)m", name)
+    within = re.fullmatch(r"within_(\d+)(k?m)", name)
     if within:
-        return f"Within {within[1]} m"
+        return f"Within {int(within[1]):,} {within[2]}"
     for baseline, prefixes in BASELINES.items():
         for prefix in prefixes:
             if name.startswith(prefix):
                 return f"{metric(name.removeprefix(prefix))}, {baseline}"
     # One of these in other circumstances: its name with something before it.
-    rest = re.search(rf"(?<=_)({'|'.join(_METRICS)}|within_\d+m)$", name)
+    rest = re.search(rf"(?<=_)({'|'.join(_METRICS)}|within_\d+k?m)$", name)
     return f"{plain(name[: rest.start()])}: {metric(rest[0]).lower()}" if rest else plain(name)
 
 
@@ -71,7 +80,7 @@ def value(metric: str, number: float | int, decimals: int = 1) -> str:
     if is_count(metric):
         return f"{number:,.0f}"
     if is_distance(metric):
-        return metres(number)
+        return metres(1000 * number if metric.endswith("_km") else number)
     # What is no share, a score of another kind, is shown as it is.
     return percent(number, decimals) if 0 <= number <= 1 else f"{number:.4g}"
 

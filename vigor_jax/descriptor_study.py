@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 from ml_collections import config_flags
 
-from vigor_jax import command_line, console
+from vigor_jax import command_line, console, markdown_table
 from vigor_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def page(done: "Study") -> str:
     where = "the offset predicted on the first tile" if placed else "the centre of the first tile"
     return "\n".join(
         [
-            *_markdown(cells),
+            *markdown_table.lines(cells, text_columns=2),
             "",
             f"Top-1, top-5 and hit rate in percent; metres by {where}; all by each run's last checkpoint.",
             "Bytes are those stored for a tile: four a number of a trained descriptor or a principal component.",
@@ -104,15 +104,6 @@ def page(done: "Study") -> str:
             *(f"Left out: {sentence}" for sentence in done.left_out),
         ]
     )
-
-
-def _markdown(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table whose first row is the heading; two columns of text, then numbers."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    aligned = [str.ljust if column < 2 else str.rjust for column in range(len(widths))]
-    rule = ["-" * width if column < 2 else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
-    padded = [[align(cell, width) for align, cell, width in zip(aligned, row, widths, strict=True)] for row in cells]
-    return [f"| {' | '.join(row)} |" for row in (padded[0], rule, *padded[1:])]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ def check_distillation(config: Config, require: Callable[[bool, str, str], None]
             "classifier.test_scales",
             "embeddings are compared at a single scale, so name one size, such as (256,)",
         )
+        require(
+            config.classifier.test_protocol == "centre_crop",
+            "classifier.test_protocol",
+            "embeddings are compared on the centre crop alone, so leave it out",
+        )
     if config.model is not None:
         require(
             config.model.offset_head == "none",

@@ -6,9 +6,9 @@
 
 The student learns what its teacher's logits are made of, 512 numbers scaled to unit length, of every training photo as
 it is cut and mirrored; a linear layer takes its own 256 features there. No label is read (MobileNet, section 2.7), so
-`--config.images.name=image_folders --config.images.root=DIR` trains on any folders of images instead, whatever they are
-called. --config.distillation.teacher=DIR names another run; a weight file teaches too, with the backbone that it is of
-as --config.distillation.teacher_backbone.
+`--config.images.name=image_folders --config.images.root=DIR` trains on images in any folders of DIR instead, whatever
+these are called. --config.distillation.teacher=DIR names another run; a weight file teaches too, with the backbone that
+it is of as --config.distillation.teacher_backbone.
 
 Data: the Grocery Store photos as of configs/grocery.py; its held-out photos select the checkpoint.
 Hardware: two CPU cores. Time: not measured.

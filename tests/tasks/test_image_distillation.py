@@ -14,6 +14,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vigor_jax import config as configs
+from vigor_jax import datasets, tasks
 from vigor_jax.config import ConfigError
 from vigor_jax.datasets.image_codec import decode, encode_png
 from vigor_jax.datasets.labelled_images import LabelledImages
@@ -246,6 +247,14 @@ def test_labels_are_not_read_and_a_run_ends_nearer_to_its_teacher(data, teacher,
     rows = [json.loads(line) for line in (tmp_path / "0" / "metrics.jsonl").read_text().splitlines()]
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert losses[-1] < losses[0]
+
+
+def test_the_registry_makes_the_task_of_the_images_that_the_config_names(data, teacher, monkeypatch):
+    monkeypatch.setattr(datasets, "load_images", lambda images, city: {"image_folders": data}[images.name])
+    config = configs.parse(tree_of(**{"distillation.teacher": str(teacher)}))
+    task = tasks.create(config)
+    assert isinstance(task, ImageDistillation)
+    assert task.fingerprint == task_of(data, teacher).fingerprint
 
 
 def test_a_weight_file_of_a_backbone_teaches(data, tmp_path):

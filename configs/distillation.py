@@ -1,4 +1,4 @@
-"""A MobileNet that learns the embeddings of the demo's model, at a sixth of its multiply-adds.
+"""A MobileNet that learns the embeddings of the demo's model and finds as much, at a sixth of its multiply-adds.
 
     python main.py --config=configs/demo.py                     (the teacher, in runs/demo)
     python main.py --config=configs/distillation.py             (the student)
@@ -26,7 +26,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = demo.get_config()
     config.name = "distillation"
     config.task = "cross_view_distillation"
-    config.epochs = 20
+    config.epochs = 20  # with half the steps 87 % of the teacher's top-1 in validation instead of 96 %
 
     config.distillation = ml_collections.ConfigDict()
     config.distillation.teacher = "runs/demo"
@@ -36,7 +36,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
     config.model.backbone = "mobilenet_0.25"
     config.model.width = 1.0
-    # 8 x 8 and 8 x 16 positions of 64 channels; with the six blocks up to stride 16 the loss falls more slowly.
+    # 8 x 8 and 8 x 16 positions of 64 channels; to stride 16 it is twice the work, and the loss falls more slowly.
     config.model.stride = 8
     config.model.norm_momentum = 0.9  # of statistics that arrive within some steps of so short a run
     config.model.centre_descriptor = False

@@ -109,7 +109,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         if not named.startswith("vgg"):
             config.model.width = 1.0  # it is in the name
         if not named.startswith(("vgg", "vit")):
-            config.model.stride = 16  # as many positions as VGG leaves: 4 x 4 and 4 x 8
+            # As many positions as VGG leaves, 4 x 4 and 4 x 8, from a map of few enough layers: from the map of stride
+            # 16 the loss of MobileNet stayed at ln 2 for all of 240 steps.
+            config.model.stride = 8
+            config.model.final_pool = True
+        if named.startswith("mobilenet"):
+            config.optimizer.learning_rate = (
+                3e-3  # of 1e-3, 2e-3, 3e-3 and 8e-3 the lowest training loss after 120 steps
+            )
         if "norm_momentum" in config.model:
             config.model.norm_momentum = 0.9  # of 1,120 steps in all
     return config

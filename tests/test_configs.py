@@ -56,7 +56,7 @@ def test_a_recipe_takes_a_backbone_beside_its_method(name, backbone):
     assert config.model.backbone == backbone
     plain = config_schema.parse(module.get_config("safa"))
     assert (config.data.aerial_size == plain.data.aerial_size) == (backbone != "vit_small_14")
-    same = {"name": plain.name, "model": plain.model, "data": plain.data}
+    same = {"name": plain.name, "model": plain.model, "data": plain.data, "optimizer": plain.optimizer}
     assert dataclasses.replace(config, **same) == plain
 
 

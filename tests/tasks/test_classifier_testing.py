@@ -57,13 +57,13 @@ def data() -> LabelledImages:
     )
 
 
-def config_of(protocol: str, backbone: str = "tiny", **changes) -> configs.Config:
+def config_of(protocol: str, backbone: str = "tiny", *, mirror: bool = True, **changes) -> configs.Config:
     return configs.parse(
         {
             "name": "noise",
             "task": "classification",
             "epochs": 1,
-            "images": {"name": "image_folders", "crop": 32, "scales": (32, 40)},
+            "images": {"name": "image_folders", "crop": 32, "scales": (32, 40), "mirror": mirror},
             "classifier": {
                 "backbone": backbone,
                 "dtype": "float32",
@@ -91,7 +91,7 @@ def variables(model):
     return jax.tree.map(np.asarray, variables)
 
 
-def views_of(protocol: str, image: np.ndarray, scale: int, per_side: int) -> list[np.ndarray]:
+def views_of(protocol: str, image: np.ndarray, scale: int, per_side: int, mirror: bool) -> list[np.ndarray]:
     """By explicit loops, straight from the paper's description."""
     scaled = image_crops.scale_to(image, scale)
     height, width = scaled.shape[:2]
@@ -105,19 +105,19 @@ def views_of(protocol: str, image: np.ndarray, scale: int, per_side: int) -> lis
             for j in range(per_side):
                 top, left = round(i * (height - 32) / (per_side - 1)), round(j * (width - 32) / (per_side - 1))
                 views.append(scaled[top : top + 32, left : left + 32])
-    return [turned for view in views for turned in (view, view[:, ::-1])]
+    return [turned for view in views for turned in ((view, view[:, ::-1]) if mirror else (view,))]
 
 
-def by_loops(apply, variables, data, rows, protocol, per_side=3) -> np.ndarray:
+def by_loops(apply, variables, data, rows, protocol, per_side=3, mirror=True) -> np.ndarray:
     probabilities = []
     for row in rows:
         image = decode(data.images[row], "x")
         of_image = []
         for scale in SCALES:
-            for view in views_of(protocol, image, scale, per_side):
+            for view in views_of(protocol, image, scale, per_side, mirror):
                 logits = np.asarray(apply(variables, preprocess(view[None], "torchvision"))[0], np.float64)
                 of_image.append(np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum())
-        assert len(of_image) == len(SCALES) * (2 if protocol == "dense" else 2 * per_side**2)
+        assert len(of_image) == len(SCALES) * (1 + mirror) * (1 if protocol == "dense" else per_side**2)
         probabilities.append(np.mean(of_image, axis=0))
     return np.stack(probabilities)
 
@@ -153,14 +153,18 @@ def test_vggs_logits_of_a_whole_image_are_the_mean_of_its_score_map(model, varia
 
 
 def test_the_task_tests_as_asked_at_the_end_alone(data, model, variables):
-    task = Classification(config_of("multi_crop", crops_per_side=2), data, ClassMeasure(data))
+    task = Classification(config_of("multi_crop", crops_per_side=2, mirror=False), data, ClassMeasure(data))
     mesh = meshes.data_mesh(jax.devices()[:1])
     early, late = task.evaluate(variables, mesh).metrics, task.evaluate_at_end(variables, mesh)
     assert set(late) == {f"{split}/multi_crop_{name}" for split in data.splits for name in FIGURES}
     assert set(late) == task.metrics_at_end
     assert not set(early) & set(late)
-    expected = by_loops(jax.jit(model.apply), variables, data, data.validation, "multi_crop", per_side=2)
+    expected = by_loops(jax.jit(model.apply), variables, data, data.validation, "multi_crop", per_side=2, mirror=False)
     assert late["validation/multi_crop_top1"] == np.mean(expected.argmax(axis=1) == data.labels[data.validation])
+    found = dict(task._evaluation._testing.at_end(variables, data.validation, mesh))
+    np.testing.assert_allclose(found["multi_crop"], expected, atol=2e-6)
+    assert task.table(early | late)["test"]["multi_crop@1"] == f"{100 * late['test/multi_crop_top1']:.1f}"
+    assert "multi_crop@1" not in task.table(early)["test"]
     with pytest.raises(EvaluationStopped):
         task.evaluate_at_end(variables, mesh, lambda: True)
     plain = Classification(config_of("centre_crop"), data, ClassMeasure(data))

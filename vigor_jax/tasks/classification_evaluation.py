@@ -87,15 +87,16 @@ class ClassificationEvaluation:
         return metrics
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
-        """Of each split the row of the epoch table."""
-        splits = dict.fromkeys(name.split("/")[0] for name in metrics if "/" in name)
-        return {
-            split: self._measure.columns(
-                {name.removeprefix(f"{split}/"): value for name, value in metrics.items() if name.startswith(split)}
-            )
-            for split in self._data.splits
-            if split in splits
+        """Of each split the row of the epoch table; at the end with top-1 by every further way of testing."""
+        there = {name.split("/")[0] for name in metrics}
+        return {split: self._row(split, metrics) for split in self._data.splits if split in there}
+
+    def _row(self, split: str, metrics: dict[str, float]) -> dict[str, str]:
+        mine = {
+            name.removeprefix(f"{split}/"): value for name, value in metrics.items() if name.startswith(f"{split}/")
         }
+        at_end = {way: mine[f"{way}_top1"] for way in self._testing.names_at_end if f"{way}_top1" in mine}
+        return self._measure.columns(mine) | {f"{way}@1": f"{100 * value:.1f}" for way, value in at_end.items()}
 
     def _measured_baselines(self, should_stop: Callable[[], bool]) -> dict[str, float]:
         """`<split>/pixel_neighbour_...`: as if each image were what the nearest training image by its pixels is."""

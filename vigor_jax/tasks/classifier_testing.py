@@ -86,6 +86,9 @@ class ClassifierTesting:
                 "whole images have many. Use 'multi_crop', or a backbone of convolutions."
             )
 
+        # Where training exchanged left and right in no image, they may tell classes apart.
+        mirror = config.images.mirror
+
         def way(
             views: Callable[..., Iterator[Batch]], images_at_a_time: Callable[[int], int], *, mirror: bool
         ) -> TestingProtocol:
@@ -103,10 +106,10 @@ class ClassifierTesting:
         if "dense" in asked:
             # Of so many pixels as a batch of crops, for memory is what limits that.
             self._parts["dense"] = way(
-                labelled_batches.whole_images, lambda scale: max(1, batch_size * crop**2 // scale**2), mirror=True
+                labelled_batches.whole_images, lambda scale: max(1, batch_size * crop**2 // scale**2), mirror=mirror
             )
         if "multi_crop" in asked:
-            self._parts["multi_crop"] = way(grid, lambda scale: batch_size, mirror=True)
+            self._parts["multi_crop"] = way(grid, lambda scale: batch_size, mirror=mirror)
         self.names_at_end = (*self._parts, *([asked] if len(self._parts) > 1 else []))
 
     def at_end(

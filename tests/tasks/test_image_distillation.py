@@ -284,3 +284,5 @@ def test_what_cannot_teach_is_named(data, teacher, tmp_path):
         task_of(data, teacher, **{"images.crop": 34, "images.scales": (34, 40)})
     with pytest.raises(ConfigError, match=r"test_scales = .*a single scale"):
         task_of(data, teacher, **{"classifier.test_scales": (36, 40)})
+    with pytest.raises(ConfigError, match=r"test_protocol = 'multi_crop': .*the centre crop alone"):
+        task_of(data, teacher, **{"classifier.test_protocol": "multi_crop"})

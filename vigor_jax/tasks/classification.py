@@ -1,6 +1,5 @@
 """Classification of images as a task: one network, one label an image."""
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Iterator
@@ -14,10 +13,6 @@ from jaxtyping import Array, Float
 
 from vigor_jax.config import Config
 from vigor_jax.datasets.labelled_images import LabelledImages
-from vigor_jax.input import colour_shift
-from vigor_jax.input.epoch_plan import EpochPlan
-from vigor_jax.input.labelled_batches import train_batches
-from vigor_jax.input.sampling import host_rows
 from vigor_jax.losses import cross_entropy
 from vigor_jax.losses.batch_mean import batch_mean
 from vigor_jax.models.preprocessing import preprocess
@@ -26,6 +21,7 @@ from vigor_jax.tasks import classifier_network
 from vigor_jax.tasks.class_measure import Measure
 from vigor_jax.tasks.classification_evaluation import ClassificationEvaluation
 from vigor_jax.tasks.classifier_testing import ClassifierTesting
+from vigor_jax.tasks.photo_training import PhotoTraining
 from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Variables, WithoutCarry, never
 
 _AXIS = "data"
@@ -53,21 +49,12 @@ class Classification(WithoutCarry):
         self._model, self._preprocessing, self._pretrained = classifier_network.of(
             config, len(data.class_names), axis_name=_AXIS
         )
-        self._plan = EpochPlan(len(data.train), seed=config.seed, batch_size=config.batch.size)
-        self.steps_per_epoch = self._plan.steps_per_epoch
-        images = config.images
-        self.fingerprint = {
-            "data": data.fingerprint,
-            "training images": hashlib.sha256(data.train.astype(np.int64).tobytes()).hexdigest(),
-            "labels": hashlib.sha256(data.labels.astype(np.int64).tobytes()).hexdigest(),
-            "batch": dataclasses.asdict(config.batch),
-            "images": {name: getattr(images, name) for name in ("crop", "scales", "mirror", "colour_shift")},
-        }
+        self._training = PhotoTraining(config, data)
+        self.steps_per_epoch = self._training.steps_per_epoch
+        labels = hashlib.sha256(data.labels.astype(np.int64).tobytes()).hexdigest()
+        self.fingerprint = self._training.fingerprint | {"labels": labels}
         if not chosen.pretrained:
             logging.info("%s starts from random weights: config.classifier.pretrained is empty.", chosen.backbone)
-        self._colours = None
-        if images.colour_shift:
-            self._colours = colour_shift.principal_colours(data.images, data.train, data.names)
         testing = ClassifierTesting(config, self._model, self._preprocessing, data)
         self._evaluation = ClassificationEvaluation(
             data, testing, measure, batch_size=config.eval_batch_size, threads=config.input_threads
@@ -81,21 +68,8 @@ class Classification(WithoutCarry):
         return fresh if self._pretrained is None else filled(self._pretrained, fresh)
 
     def batches(self, first_step: int) -> Iterator[Batch]:
-        """This host's rows of the batches that `input.labelled_batches.train_batches` describes."""
-        config, images = self._config, self._config.images
-        return train_batches(
-            self._data,
-            self._plan,
-            crop=images.crop,
-            scales=images.scales,
-            mirror=images.mirror,
-            colours=self._colours,
-            colour_std=images.colour_shift,
-            first_step=first_step,
-            seed=config.seed,
-            host_rows=host_rows(config.batch.size, jax.process_index(), jax.process_count()),
-            threads=config.input_threads,
-        )
+        """As of `PhotoTraining`."""
+        return self._training.batches(first_step)
 
     def loss(
         self,

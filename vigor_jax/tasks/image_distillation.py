@@ -1,7 +1,5 @@
 """Distillation on images without labels: a small network learns what a larger one's logits are made of."""
 
-import dataclasses
-import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +11,6 @@ from jaxtyping import Array, Float, UInt8
 
 from vigor_jax.config import Config
 from vigor_jax.datasets.labelled_images import LabelledImages
-from vigor_jax.input import colour_shift
-from vigor_jax.input.epoch_plan import EpochPlan
-from vigor_jax.input.labelled_batches import train_batches
-from vigor_jax.input.sampling import host_rows
 from vigor_jax.losses import embedding_distance
 from vigor_jax.models import registry
 from vigor_jax.models.classifier import classifier
@@ -26,6 +20,7 @@ from vigor_jax.models.pretrained.conversion import filled
 from vigor_jax.retrieval.embedding_agreement import embedding_agreement, nearest_others
 from vigor_jax.tasks import image_teacher
 from vigor_jax.tasks.embedded_images import EmbeddedImages
+from vigor_jax.tasks.photo_training import PhotoTraining
 from vigor_jax.tasks.same_teacher import TEACHER, SameTeacher, divided
 from vigor_jax.tasks.spread import spread
 from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Variables, WithoutCarry, never
@@ -74,18 +69,9 @@ class ImageDistillation(SameTeacher, WithoutCarry):
             self._pretrained, self._preprocessing = image_teacher.weights_of_file(
                 self._model, chosen.backbone, chosen.pretrained, crop=images.crop
             )
-        self._plan = EpochPlan(len(data.train), seed=config.seed, batch_size=config.batch.size)
-        self.steps_per_epoch = self._plan.steps_per_epoch
-        self.fingerprint = {
-            "data": data.fingerprint,
-            "training images": hashlib.sha256(data.train.astype(np.int64).tobytes()).hexdigest(),
-            "batch": dataclasses.asdict(config.batch),
-            "images": {name: getattr(images, name) for name in ("crop", "scales", "mirror", "colour_shift")},
-            "teacher": self._teacher.digest,
-        }
-        self._colours = None
-        if images.colour_shift:
-            self._colours = colour_shift.principal_colours(data.images, data.train, data.names)
+        self._training = PhotoTraining(config, data)
+        self.steps_per_epoch = self._training.steps_per_epoch
+        self.fingerprint = self._training.fingerprint | {"teacher": self._teacher.digest}
         how = {
             "crop": images.crop,
             "scale": max(chosen.test_scales),
@@ -106,21 +92,8 @@ class ImageDistillation(SameTeacher, WithoutCarry):
         return {**student, TEACHER: self._teacher.variables}
 
     def batches(self, first_step: int) -> Iterator[Batch]:
-        """This host's rows of the batches that `input.labelled_batches.train_batches` describes."""
-        config, images = self._config, self._config.images
-        return train_batches(
-            self._data,
-            self._plan,
-            crop=images.crop,
-            scales=images.scales,
-            mirror=images.mirror,
-            colours=self._colours,
-            colour_std=images.colour_shift,
-            first_step=first_step,
-            seed=config.seed,
-            host_rows=host_rows(config.batch.size, jax.process_index(), jax.process_count()),
-            threads=config.input_threads,
-        )
+        """As of `PhotoTraining`."""
+        return self._training.batches(first_step)
 
     def loss(
         self,

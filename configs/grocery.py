@@ -5,7 +5,9 @@
 Data: the .zip of the Grocery Store data set (Klasson, Zhang, Kjellstrom, WACV 2019) at 128 x 128 pixels; 81 classes of
 fruit, vegetables and packages. A tenth of its training photos, held out by their names, selects the checkpoint; its
 own validation photos are the test (docs/data.md).
-Hardware: two CPU cores. Time and what to expect: docs/results.md.
+Hardware: two CPU cores. Time: nine minutes on two that were busy.
+Expect (percent, seed 0): test top-1 27.7, top-5 68.9; guessing 1.2 and 6.2, nearest pixels 7.4. Held-out photos are of
+the same shops as those that train, the test's are not: validation top-1 is 77.7 (docs/results.md).
 
 Variants: `coarse`, the 43 classes that the 81 are grouped into.
 """
@@ -23,7 +25,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.name = "-".join(["grocery", *filter(None, [variant])])
     config.task = "classification"
     config.seed = 0
-    config.epochs = 30
+    config.epochs = 30  # under ten minutes; the loss still falls, and with it the held-out error
 
     config.images = ml_collections.ConfigDict()
     config.images.name = "grocery"
@@ -39,7 +41,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.images.colour_shift = 0.1
 
     config.classifier = ml_collections.ConfigDict()
-    config.classifier.backbone = "mobilenet_0.25"
+    config.classifier.backbone = "mobilenet_0.25"  # a third of the time of 0.5 a step
     config.classifier.dropout = -1.0
     config.classifier.norm_momentum = 0.9  # the published 0.9997 still remembers the first step at the end of this run
     config.classifier.dtype = "float32"  # CPUs compute bfloat16 slower

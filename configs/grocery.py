@@ -6,8 +6,8 @@ Data: the .zip of the Grocery Store data set (Klasson, Zhang, Kjellstrom, WACV 2
 fruit, vegetables and packages. A tenth of its training photos, held out by their names, selects the checkpoint; its
 own validation photos are the test (docs/data.md).
 Hardware: two CPU cores. Time: nine minutes on two that were busy.
-Expect (percent, seed 0): test top-1 27.7, top-5 68.9; guessing 1.2 and 6.2, nearest pixels 7.4. Held-out photos are of
-the same shops as those that train, the test's are not: validation top-1 is 77.7 (docs/results.md).
+Expect (percent, seed 0): test top-1 27.7, top-5 68.9; guessing 1.2 and 6.2, nearest pixels 7.4. Validation top-1 is
+77.7, for held-out photos are much more like those that train than the test's are (docs/results.md).
 
 Variants: `coarse`, the 43 classes that the 81 are grouped into.
 """

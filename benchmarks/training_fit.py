@@ -17,18 +17,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from vigor_jax import config as configs
 from vigor_jax import console
 from vigor_jax.config import Config
 from vigor_jax.datasets import protocol
 from vigor_jax.datasets.protocol import EvaluationSplit
 from vigor_jax.errors import UserError
+from vigor_jax.saved_runs import finished_run
 from vigor_jax.tasks.cross_view import CrossView
 from vigor_jax.tasks.cross_view_evaluation import Evaluation
 from vigor_jax.tasks.cross_view_model import offset_of
 from vigor_jax.tasks.task import Evaluated, Variables
-from vigor_jax.train.mesh import data_mesh
-from vigor_jax.train.trained_variables import trained_variables
+from vigor_jax.train.mesh import data_mesh, replicated
 
 _METRICS = ("top1", "top5", "hit_rate", "queries", "gallery", "found_median_m", "centre_found_median_m")
 
@@ -48,13 +47,10 @@ def main() -> int:
 
 
 def _measure(run: Path) -> dict[str, float]:
-    path = run / "summary.json"
-    if not path.exists():
-        raise UserError(f"{path} is missing: {run} holds no finished run.")
-    config = configs.parse(json.loads(path.read_text())["config"])
-    task = _OnTrainedPanoramas(config)
+    finished = finished_run.read(run)
+    task = _OnTrainedPanoramas(finished.config)
     mesh = data_mesh()
-    metrics = task.measure(trained_variables(config, task, run, mesh), mesh).metrics
+    metrics = task.measure(jax.device_put(finished.variables, replicated(mesh)), mesh).metrics
     wanted = [f"{split}/{metric}" for split in ("training", "same_area") for metric in _METRICS]
     return {name: round(metrics[name], 4) for name in wanted if name in metrics}
 

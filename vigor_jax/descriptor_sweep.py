@@ -14,10 +14,10 @@ from vigor_jax.config import Config, ConfigError
 from vigor_jax.errors import UserError
 from vigor_jax.models.vgg import scaled
 from vigor_jax.retrieval.compression import compressions
+from vigor_jax.saved_runs import finished_run
 from vigor_jax.tasks.cross_view_compression import CompressibleCrossView
 from vigor_jax.train.loop import train_and_evaluate
-from vigor_jax.train.mesh import data_mesh
-from vigor_jax.train.trained_variables import trained_variables
+from vigor_jax.train.mesh import data_mesh, replicated
 
 # Product quantisation of the largest descriptor: one byte for so many of its dimensions.
 _DIMENSIONS_A_CODE_BYTE = (8, 16, 32, 64)
@@ -138,9 +138,8 @@ def _with_compressions(config: Config, size: str, workdir: Path, rows: list[Row]
     for sentence in left_out:
         logging.warning("Left out: %s", sentence)
     mesh = data_mesh()
-    found = task.compressed(
-        trained_variables(config, task, workdir, mesh), mesh, components=components, code_bytes=code_bytes
-    )
+    variables = jax.device_put(finished_run.read(workdir).variables, replicated(mesh))
+    found = task.compressed(variables, mesh, components=components, code_bytes=code_bytes)
     compressed = []
     for each in found:
         logging.info("Evaluated %s", each.name)

@@ -7,7 +7,7 @@
 Data: a folder of photos with `positions.csv`, a line each: photo,lat,lon (docs/data.md). Read docs/geolocation.md
 before you train on people's photos.
 Hardware: one accelerator; more devices share the batch. `rendered` takes two CPU cores.
-Time: not measured; of `rendered` see docs/results.md.
+Time: not measured; of `rendered` some three minutes (docs/results.md).
 Expect: the figures of PlaNet and of MobileNet's paper (table 11) are of PlaNet's 91 million photos, which are not
 public. With fewer photos there are fewer cells, and nothing published to compare with.
 

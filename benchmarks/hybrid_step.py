@@ -69,7 +69,7 @@ class HybridTask(CrossView):
         """Not that of the task, which opens the data set."""
         self._config = config
         self._model = cross_view_model(config.model, "torchvision")
-        self._mining = self._vgg = None
+        self._mining = self._weights = None
 
 
 def noise_batch(size: Size, seed: int = 0) -> dict[str, np.ndarray]:

@@ -31,11 +31,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from figures import emit, median_ratio, spread_percent, taking_turns
 from hybrid_step import HybridStep, Size, config_of, gradient_of, keeping_gradient, noise_batch
 from operation_count import hybrid_step_flop
+from product_rate import measured_peak
 
 from vigor_jax.config import Config, OptimizerConfig
 from vigor_jax.train import optimizer
@@ -71,7 +71,7 @@ def main() -> None:
         parser.error(f"there is no peer to compare with: {no_peer}")
     if args.check:
         return
-    peak = args.peak_tflops * 1e12 if args.peak_tflops else _measured_peak(args.dtype, no_peer is None)
+    peak = args.peak_tflops * 1e12 if args.peak_tflops else measured_peak(args.dtype, no_peer is None)
     source = "--peak_tflops" if args.peak_tflops else "a large matrix product on this device"
     emit("train_step/peak", tflop_per_s=peak / 1e12, measured_by=source, dtype=args.dtype)
     for batch in map(int, args.batch.split(",")):
@@ -227,29 +227,6 @@ def _torch_peak_gib(peer: Any, steps: int) -> float | None:
     torch.cuda.reset_peak_memory_stats()
     peer(steps)
     return torch.cuda.max_memory_allocated() / 2**30
-
-
-def _measured_peak(dtype: str, with_peer: bool) -> float:
-    """Operations a second of a large matrix product: the best of several, of both libraries."""
-    side = 2048 if jax.default_backend() == "cpu" else 8192
-    ours = jnp.ones((side, side), dtype)
-    product = jax.jit(jnp.matmul)
-    programs = {"jax": lambda: jax.block_until_ready([product(ours, ours) for _ in range(4)])}
-    if with_peer:
-        import torch
-
-        peers = torch.ones(side, side, dtype=getattr(torch, dtype))
-        peers = peers.cuda() if jax.default_backend() == "gpu" else peers
-
-        def by_torch() -> None:
-            for _ in range(4):
-                peers @ peers
-            if peers.is_cuda:
-                torch.cuda.synchronize()
-
-        programs["torch"] = by_torch
-    fastest = min(map(min, taking_turns(programs, 5).values()))
-    return 4 * 2 * side**3 / fastest
 
 
 def _short(error: Exception) -> str:

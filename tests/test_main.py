@@ -58,7 +58,7 @@ def run_main(tmp_path):
         (["--config=config.py", "--config.batch.size.x=3"], "config.batch.size is a value, not a group of keys."),
         (["--config=config.py", "--config.images.root=x"], "config.images.root: this config has no group 'images'"),
         (["--config=config.py", "--config.batch.size=many"], "error: flag --config.batch.size=many: "),
-        (["--config=config.py", "--config.model.aggregation=mean"], "'safa', 'fully_connected'"),
+        (["--config=config.py", "--config.model.aggregation=mean"], "'safa', 'gem', 'average', 'fully_connected'"),
         (["--config=config.py", "--workdri=x"], "error: Unknown command line flag 'workdri'"),
         (["--config=config.py", "x"], "error: 'x' is not a flag."),
         # A key that the file leaves out can be given too, and is checked.

@@ -54,8 +54,9 @@ def test_prepare_of_a_classification_config(tmp_path, write_photos, capsys):
         "import ml_collections\n"
         "def get_config():\n"
         "    images = {'name': 'image_folders', 'crop': 8, 'scales': (8, 8)}\n"
+        "    classifier = {'backbone': 'vgg11', 'test_scales': (8,)}\n"
         "    return ml_collections.ConfigDict({'name': 'x', 'task': 'classification', 'epochs': 1, 'images': images,"
-        " 'batch': {'size': 2}})\n"
+        " 'classifier': classifier, 'batch': {'size': 2}})\n"
     )
     flags = [f"--config.images.root={tmp_path / 'x'}", f"--config.images.data_dir={tmp_path / 'p'}"]
     done = subprocess.run(

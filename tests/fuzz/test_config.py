@@ -19,7 +19,16 @@ VALID = {
     "model": {"aggregation": "safa"},
     "batch": {"size": 4},
 }
-IMAGES = {"name": "test", "task": "classification", "epochs": 1, "images": {"name": "grocery"}, "batch": {"size": 4}}
+IMAGES = {
+    "name": "test",
+    "task": "classification",
+    "epochs": 1,
+    "images": {"name": "grocery"},
+    "classifier": {"backbone": "vgg11"},
+    "batch": {"size": 4},
+}
+# Those that not every task reads.
+OF_CROSS_VIEW, OF_IMAGES, OF_OTHERS = ("data", "model"), ("images", "classifier"), ("geocells", "distillation")
 
 
 def keys(schema: type, prefix: str = "") -> list[str]:
@@ -48,9 +57,16 @@ lists = st.recursive(
 )
 values = lists | st.dictionaries(st.text(max_size=5), scalars, max_size=2)
 names = st.text(max_size=8) | st.sampled_from(sorted(VALID))
-groups = st.sampled_from(["data", "images", "model"])  # that not every task reads
-keys_of_cross_view = st.sampled_from([key for key in keys(Config) if not key.startswith("images.")])
-keys_of_images = st.sampled_from([key for key in keys(Config) if not key.startswith(("data.", "model."))])
+groups = st.sampled_from([*OF_CROSS_VIEW, *OF_IMAGES, *OF_OTHERS])
+
+
+def keys_without(*absent: str) -> st.SearchStrategy[str]:
+    """The keys of a config that lacks some groups."""
+    return st.sampled_from([key for key in keys(Config) if key.split(".")[0] not in absent])
+
+
+keys_of_cross_view = keys_without(*OF_IMAGES, *OF_OTHERS)
+keys_of_images = keys_without(*OF_CROSS_VIEW, *OF_OTHERS)
 trees = st.recursive(scalars, lambda inner: st.dictionaries(names, inner, max_size=3), max_leaves=8)
 
 

@@ -181,7 +181,8 @@ def taken(tree):
 def test_every_key_is_read_or_refused(name, schedule):
     """Whatever is accepted changes the parameters, and whatever would change nothing is refused by name."""
     assert {*CHANGED, "name", "schedule"} == {field.name for field in dataclasses.fields(OptimizerConfig)}
-    tree = {"name": "a", "task": "classification", "epochs": 1, "images": {"name": "grocery"}, "batch": {"size": 1}}
+    groups = {"images": {"name": "grocery"}, "classifier": {"backbone": "vgg11"}, "batch": {"size": 1}}
+    tree = {"name": "a", "task": "classification", "epochs": 1, **groups}
     chosen = {"name": name, "schedule": schedule, "weight_decay": 0.01}
     if schedule != "plateau":
         chosen["decay_steps"] = 3  # within the steps taken here

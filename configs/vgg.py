@@ -6,7 +6,7 @@ Data: ILSVRC 2012 as its site hands it out (docs/data.md). A hundredth of the tr
 cuts the learning rate; the authors let the 50,000 validation images do both, here they test.
 Hardware: accelerators; they share the batch, so choose as many as divide it and hold their part. None was tried.
 Time: not measured. The authors took two to three weeks for a network on four GPUs of 2013.
-Expect (percent, published; top-1 / top-5 error at one test scale Q, validation images; docs/backbones.md has more):
+Expect (percent, published; top-1 / top-5 error at one test scale Q, validation images; docs/results.md has more):
     vgg11                256: 29.6 / 10.4
     vgg11_lrn            256: 29.7 / 10.5
     vgg13                256: 28.7 / 9.9

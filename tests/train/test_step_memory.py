@@ -1,5 +1,6 @@
 import pytest
 
+from vigor_jax import config as configs
 from vigor_jax.train import too_little_memory
 from vigor_jax.train.memory import Limit
 from vigor_jax.train.step_memory import StepMemory
@@ -37,3 +38,13 @@ def test_a_step_that_cannot_fit_is_refused_with_the_keys_that_make_it_smaller(me
         "config.batch.size (now 8)",
     ):
         assert part in str(error.value)
+
+
+def test_a_run_on_single_photos_is_told_the_keys_that_it_has():
+    tree = {"name": "photos", "task": "classification", "epochs": 1, "batch": {"size": 6}}
+    groups = {"images": {"name": "grocery", "crop": 96}, "classifier": {"backbone": "vgg11"}}
+    advice = too_little_memory.advice(configs.parse(tree | groups))
+    assert "config.batch.size (now 6): fewer; another result" in advice
+    assert "config.images.crop (now 96)" in advice
+    assert "config.model" not in advice
+    assert "micro_batch_size" not in advice

@@ -36,14 +36,23 @@ def require_room(memory: StepMemory, limit: Limit | None, config: Config) -> Non
 
 def advice(config: Config) -> str:
     """The keys that decide how much memory a run takes, with what each would change beside."""
-    micro = config.micro_batch_size
-    encoded = f"now {micro} pairs encoded at a time" if micro else "now 0: all of a device's pairs encoded at once"
-    remat = f"config.model.remat=True (now {config.model.remat})"
+    ways = []
+    if config.model is not None:
+        micro = config.micro_batch_size
+        encoded = f"now {micro} pairs encoded at a time" if micro else "now 0: all of a device's pairs encoded at once"
+        remat = f"config.model.remat=True (now {config.model.remat})"
+        ways += [
+            f"{remat}: activations are computed again in the backward pass; the same loss, a third more work",
+            f"config.micro_batch_size ({encoded}): fewer; still the loss of the whole batch, a third more work. Not "
+            "with backbones that normalise by the batch",
+        ]
+    less = "each query then learns from fewer negatives" if ways else "another result"
+    ways.append(f"config.batch.size (now {config.batch.size}): fewer; {less}")
+    if config.images is not None:
+        ways.append(f"config.images.crop (now {config.images.crop}): smaller; another result")
     return (
         "What makes it smaller:\n"
-        f"  {remat}: activations are computed again in the backward pass; the same loss, a third more work\n"
-        f"  config.micro_batch_size ({encoded}): fewer; still the loss of the whole batch, a third more work\n"
-        f"  config.batch.size (now {config.batch.size}): fewer; each query then learns from fewer negatives\n"
-        f"If it happened in an evaluation, config.eval_batch_size (now {config.eval_batch_size}): fewer; the same "
+        + "".join(f"  {way}\n" for way in ways)
+        + f"If it happened in an evaluation, config.eval_batch_size (now {config.eval_batch_size}): fewer; the same "
         "results. More devices share the batch among them."
     )

@@ -53,6 +53,10 @@ def visit(browser):
         set_scheme(browser, "dark" if dark else "light")
         drain(browser)
         browser.get(page.as_uri())
+        # On a busy machine the driver has returned from pages that were still being parsed.
+        deadline = time.monotonic() + 30
+        while browser.execute_script("return document.readyState") != "complete" and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     yield open_page
     messages, addresses = drain(browser)

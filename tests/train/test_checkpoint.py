@@ -14,11 +14,12 @@ from jax.sharding import PartitionSpec
 
 from vigor_jax.config import OptimizerConfig
 from vigor_jax.mining import pool
-from vigor_jax.train import disk_space
+from vigor_jax.train import checkpoint, disk_space
 from vigor_jax.train import mesh as meshes
 from vigor_jax.train import optimizer as optimizers
 from vigor_jax.train import state as states
 from vigor_jax.train.checkpoint import Checkpoints, ResumeError, SaveError
+from vigor_jax.train.checkpoint_folder import CheckpointFolder
 
 # Of an error, Orbax leaves coroutines that nobody waits for any more.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -375,6 +376,24 @@ def test_a_stop_between_checkpoints_counts_only_while_it_is_the_newest(toy_task,
         assert not aside.exists()
         assert restore(checkpoints) == (5, False)
     assert sorted(folder.name for folder in directory.iterdir()) == ["2", "5"]
+
+
+def test_a_stop_is_written_only_when_the_regular_one_is_complete(toy_task, tmp_path, monkeypatch):
+    # On several hosts Orbax's barriers of the two would meet. 16 MB, so that the first is not written by chance.
+    task, begun = toy_task(width=1 << 18), []
+
+    class Watched(CheckpointFolder):
+        def save(self, step, *arguments):
+            begun.append((step, sorted(path.name for path in tmp_path.glob("*/[0-9]*"))))
+            super().save(step, *arguments)
+
+    monkeypatch.setattr(checkpoint, "CheckpointFolder", Watched)
+    with opened(tmp_path / "checkpoints") as checkpoints:
+        state = made(task, devices=1)
+        checkpoints.save(3, state, {}, None)
+        assert checkpoints.latest() == 3
+        checkpoints.save_interrupted(4, state, {})
+    assert begun == [(3, []), (4, ["3"])]
 
 
 def test_a_full_disk_leaves_the_last_good_one(toy_task, tmp_path):

@@ -123,6 +123,9 @@ class Checkpoints:
           SaveError: this one, or a regular one before it, could not be written.
         """
         if step not in (known for _, known in self._all()):
+            # Two folders must not write at once: on several hosts Orbax waits for all at barriers whose names say
+            # nothing of the folder, and fails when they meet in one.
+            self._regular.wait()
             if self._interrupted is None:
                 self._interrupted = self._open_interrupted()
             self._interrupted.save(step, state, record, None, plan or {})

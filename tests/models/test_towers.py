@@ -43,6 +43,8 @@ def _step(model: CrossViewModel, variables, aerial, ground, axis_name=None):
     """Loss, mutable variables and gradient of a training step."""
 
     def loss(params):
+        if axis_name is not None:  # as train.step does
+            params = jax.lax.pcast(params, axis_name, to="varying")
         pairs, state = training_pairs(
             model, {**variables, "params": params}, aerial, ground, dropout=jax.random.key(0), axis_name=axis_name
         )

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vigor_jax.models.depthwise_convolution import DepthwiseConvolution
+
 
 @dataclasses.dataclass(frozen=True)
 class Size:
@@ -95,9 +97,9 @@ class _Block(nn.Module):
     @nn.compact
     def __call__(self, features: Array, train: bool) -> Array:
         channels = features.shape[-1]
-        residual = nn.Conv(
-            channels, (7, 7), feature_group_count=channels, dtype=self.dtype, kernel_init=_INIT, name="depthwise"
-        )(features)
+        residual = DepthwiseConvolution(7, use_bias=True, dtype=self.dtype, kernel_init=_INIT, name="depthwise")(
+            features
+        )
         residual = nn.LayerNorm(_EPSILON, dtype=self.dtype, name="norm")(residual)
         residual = nn.Dense(4 * channels, dtype=self.dtype, kernel_init=_INIT, name="pwconv1")(residual)
         # By the error function: the tanh approximation differs by up to 5e-4 a layer from what the weights saw.

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vigor_jax.models.depthwise_convolution import DepthwiseConvolution
+
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
@@ -201,13 +203,10 @@ class _Block(nn.Module):
         residual = features
         if self.expansion != 1:
             residual = nn.swish(norm("expand_bn")(self._pointwise(residual, wide, "expand_conv")))
-        residual = nn.Conv(
-            wide,
-            (self.kernel, self.kernel),
+        residual = DepthwiseConvolution(
+            self.kernel,
             self.stride,
             padding=_padding(self.padding, self.kernel),
-            feature_group_count=wide,
-            use_bias=False,
             dtype=self.dtype,
             kernel_init=_HE_DEPTHWISE,
             name="depthwise",

@@ -1,8 +1,7 @@
 """A MobileNet of a quarter of the width that learns the embeddings of a wider classifier, on photos without labels.
 
-    python main.py --config=configs/grocery.py --config.images.root=/path/to/grocery128.zip \
-        --config.classifier.backbone=mobilenet_0.5 --workdir=runs/grocery_teacher                  (the teacher)
-    python main.py --config=configs/image_distillation.py --config.images.root=/path/to/grocery128.zip
+    python main.py --config=configs/grocery.py --config.images.root=/path/to/grocery128.zip             (the teacher)
+    python main.py --config=configs/image_distillation.py --config.images.root=/path/to/grocery128.zip  (the student)
 
 The student learns what its teacher's logits are made of, 512 numbers scaled to unit length, of every training photo as
 it is cut and mirrored; a linear layer takes its own 256 features there. No label is read (MobileNet, section 2.7), so
@@ -47,7 +46,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.classifier.test_scales = (112,)
 
     config.distillation = ml_collections.ConfigDict()
-    config.distillation.teacher = "runs/grocery_teacher"
+    config.distillation.teacher = "runs/grocery"
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.learning_rate = 2e-3

@@ -12,13 +12,11 @@ from jaxtyping import Array, Float, UInt8
 from vigor_jax.config import Config
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.losses import embedding_distance
-from vigor_jax.models import registry
-from vigor_jax.models.classifier import classifier
 from vigor_jax.models.descriptor import unit_norm
 from vigor_jax.models.preprocessing import preprocess
 from vigor_jax.models.pretrained.conversion import filled
 from vigor_jax.retrieval.embedding_agreement import embedding_agreement, nearest_others
-from vigor_jax.tasks import image_teacher
+from vigor_jax.tasks import classifier_network, image_teacher
 from vigor_jax.tasks.embedded_images import EmbeddedImages
 from vigor_jax.tasks.photo_training import PhotoTraining
 from vigor_jax.tasks.same_teacher import TEACHER, SameTeacher, divided
@@ -53,28 +51,15 @@ class ImageDistillation(SameTeacher, WithoutCarry):
         self._teacher = image_teacher.read(config)
         logging.info("The teacher is %s: embeddings of %d numbers.", config.distillation.teacher, self._teacher.dim)
         SameTeacher.__init__(self, config.distillation.teacher, self._teacher.digest)
-        chosen, images = config.classifier, config.images
-        self._model = classifier(
-            chosen.backbone,
-            self._teacher.dim,
-            dropout=None if chosen.dropout == -1 else chosen.dropout,
-            dtype=jnp.dtype(chosen.dtype),
-            image_size=images.crop,
-            axis_name=_AXIS,
-            norm_momentum=chosen.norm_momentum or None,
-        )
-        self._pretrained: Variables | None = None
-        self._preprocessing = registry.entry(chosen.backbone).preprocessing
-        if chosen.pretrained:
-            self._pretrained, self._preprocessing = image_teacher.weights_of_file(
-                self._model, chosen.backbone, chosen.pretrained, crop=images.crop
-            )
+        self._model, self._preprocessing, pretrained = classifier_network.of(config, self._teacher.dim, axis_name=_AXIS)
+        # The logits of a file are of classes, whatever their number.
+        self._pretrained = None if pretrained is None else image_teacher.without_logits(pretrained)
         self._training = PhotoTraining(config, data)
         self.steps_per_epoch = self._training.steps_per_epoch
         self.fingerprint = self._training.fingerprint | {"teacher": self._teacher.digest}
         how = {
-            "crop": images.crop,
-            "scale": max(chosen.test_scales),
+            "crop": config.images.crop,
+            "scale": max(config.classifier.test_scales),
             "batch_size": config.eval_batch_size,
             "threads": config.input_threads,
         }

@@ -102,29 +102,13 @@ def _of_run(config: Config) -> tuple[Classifier, str, Variables]:
 def _of_file(config: Config) -> tuple[Classifier, str, Variables]:
     name, path = config.distillation.teacher_backbone, config.distillation.teacher
     model = classifier(name, 1, dtype=jnp.dtype(config.classifier.dtype), image_size=config.images.crop)
-    variables, preprocessing = weights_of_file(model, name, path, crop=config.images.crop)
-    return model, preprocessing, variables
-
-
-def weights_of_file(model: Classifier, backbone: str, path: str, *, crop: int) -> tuple[Variables, str]:
-    """The variables of a weight file up to the logits, and the preprocessing that they expect.
-
-    Args:
-      model: over the backbone.
-      backbone: its name.
-      path: of the file.
-      crop: pixels, side of the images.
-
-    Raises:
-      WeightFileError: it is of another backbone.
-    """
-    loaded = load(model, backbone, path, allow_partial=True)
-    images = jnp.zeros((1, crop, crop, 3))
+    loaded = load(model, name, path, allow_partial=True)
+    images = jnp.zeros((1, config.images.crop, config.images.crop, 3))
     wanted = jax.eval_shape(lambda key: model.init(key, images, method="features"), jax.random.key(0))
     wanted, found = (set(traverse_util.flatten_dict(tree, sep="/")) for tree in (wanted, loaded.variables))
     if wanted - found or loaded.report.unexpected:
-        raise WeightFileError(f"{path} does not fit {backbone}: {loaded.report.troubles()}.")
-    return without_logits(loaded.variables), loaded.preprocessing
+        raise WeightFileError(f"{path} does not fit {name}: {loaded.report.troubles()}.")
+    return model, loaded.preprocessing, without_logits(loaded.variables)
 
 
 def without_logits(variables: Variables) -> Variables:

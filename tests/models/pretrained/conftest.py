@@ -6,11 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vigor_jax.models.vgg import layers
+from vigor_jax.models.pretrained.loading import load
+from vigor_jax.models.vgg import VGG, layers
 
 # Written out on purpose: the position of each convolution in torchvision's `features`.
 _TORCH_POSITIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 _CHANNELS = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+
+
+@pytest.fixture(scope="session")
+def load_vgg16():
+    """`(path) -> ("params" of a VGG-16 without its head, the name of its preprocessing)`."""
+
+    def loaded(path):
+        found = load(VGG(), "vgg16", path)
+        return found.variables["params"], found.preprocessing
+
+    return loaded
 
 
 @pytest.fixture(scope="session")

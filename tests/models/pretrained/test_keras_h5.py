@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from vigor_jax.models.pretrained import WeightFileError, load_vgg16
+from vigor_jax.models.pretrained import WeightFileError
 
 
 def _write(path, weights, *, saved_model: bool, top: bool, old_names: bool = False) -> None:
@@ -35,14 +35,14 @@ def _write(path, weights, *, saved_model: bool, top: bool, old_names: bool = Fal
         {"saved_model": True, "top": True},
     ],
 )
-def test_layouts(tmp_path, vgg_weights, assert_loaded, layout):
+def test_layouts(tmp_path, vgg_weights, assert_loaded, layout, load_vgg16):
     _write(tmp_path / "vgg16.h5", vgg_weights, **layout)
     params, preprocessing = load_vgg16(tmp_path / "vgg16.h5")
     assert preprocessing == "keras"
     assert_loaded(params)
 
 
-def test_other_layers_and_second_kernels_are_named(tmp_path, vgg_weights):
+def test_other_layers_and_second_kernels_are_named(tmp_path, vgg_weights, load_vgg16):
     _write(tmp_path / "vgg16.h5", vgg_weights, saved_model=False, top=False)
     with h5py.File(tmp_path / "vgg16.h5", "a") as file:
         file["conv2d_7/kernel:0"] = np.ones((3, 3, 3, 64))
@@ -54,7 +54,7 @@ def test_other_layers_and_second_kernels_are_named(tmp_path, vgg_weights):
         load_vgg16(tmp_path / "vgg16.h5")
 
 
-def test_a_file_that_is_no_hdf5_is_named(tmp_path):
+def test_a_file_that_is_no_hdf5_is_named(tmp_path, load_vgg16):
     (tmp_path / "vgg16.h5").write_bytes(b"<html>404</html>")
     with pytest.raises(WeightFileError, match=r"vgg16\.h5 is not a readable HDF5 file"):
         load_vgg16(tmp_path / "vgg16.h5")
@@ -62,7 +62,7 @@ def test_a_file_that_is_no_hdf5_is_named(tmp_path):
 
 @pytest.mark.parametrize("link", [h5py.ExternalLink("other.h5", "/secret"), h5py.SoftLink("/elsewhere")])
 @pytest.mark.parametrize("name", ["model_weights", "block1_conv1"])
-def test_links_are_refused(tmp_path, link, name):
+def test_links_are_refused(tmp_path, link, name, load_vgg16):
     """Where h5py itself would follow them to another file."""
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["secret"] = np.ones((3, 3, 3, 64), np.float32)
@@ -72,7 +72,7 @@ def test_links_are_refused(tmp_path, link, name):
         load_vgg16(tmp_path / "vgg16.h5")
 
 
-def test_a_link_within_a_layer_is_no_layer(tmp_path):
+def test_a_link_within_a_layer_is_no_layer(tmp_path, load_vgg16):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["secret"] = np.ones((3, 3, 3, 64), np.float32)
     with h5py.File(tmp_path / "vgg16.h5", "w") as file:
@@ -81,7 +81,7 @@ def test_a_link_within_a_layer_is_no_layer(tmp_path):
         load_vgg16(tmp_path / "vgg16.h5")
 
 
-def test_numbers_kept_in_other_files_are_not_read(tmp_path):
+def test_numbers_kept_in_other_files_are_not_read(tmp_path, load_vgg16):
     (tmp_path / "secret").write_bytes(bytes(4 * 64))
     with h5py.File(tmp_path / "vgg16.h5", "w") as file:
         group = file.create_group("block1_conv1")
@@ -96,7 +96,7 @@ def test_numbers_kept_in_other_files_are_not_read(tmp_path):
         load_vgg16(tmp_path / "vgg16.h5")
 
 
-def test_an_array_that_claims_terabytes_is_not_read(tmp_path):
+def test_an_array_that_claims_terabytes_is_not_read(tmp_path, load_vgg16):
     with h5py.File(tmp_path / "vgg16.h5", "w") as file:
         group = file.create_group("block1_conv1")
         group.create_dataset("kernel:0", (3, 3, 1 << 20, 1 << 20), "f4", chunks=(3, 3, 64, 64), compression="gzip")
@@ -105,7 +105,7 @@ def test_an_array_that_claims_terabytes_is_not_read(tmp_path):
         load_vgg16(tmp_path / "vgg16.h5")
 
 
-def test_text_and_objects_are_not_read(tmp_path):
+def test_text_and_objects_are_not_read(tmp_path, load_vgg16):
     for kind in (h5py.string_dtype(), h5py.vlen_dtype(np.float32), np.dtype([("a", "f4")])):
         with h5py.File(tmp_path / "vgg16.h5", "w") as file:
             file.create_group("block1_conv1").create_dataset("bias:0", (64,), kind)

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from vigor_jax.models.pretrained import WeightFileError, load_vgg16
+from vigor_jax.models.pretrained import WeightFileError
 
 
 def _tree(weights: dict) -> dict:
@@ -36,14 +36,14 @@ class _Python2Pickler(pickle._Pickler):
     dispatch[str] = _save_string
 
 
-def test_a_file_of_python_3(tmp_path, vgg_weights, assert_loaded):
+def test_a_file_of_python_3(tmp_path, vgg_weights, assert_loaded, load_vgg16):
     np.save(tmp_path / "vgg16.npy", _tree(vgg_weights), allow_pickle=True)
     params, preprocessing = load_vgg16(tmp_path / "vgg16.npy")
     assert preprocessing == "vigor"
     assert_loaded(params)
 
 
-def test_a_file_of_python_2(tmp_path, vgg_weights, assert_loaded):
+def test_a_file_of_python_2(tmp_path, vgg_weights, assert_loaded, load_vgg16):
     file = io.BytesIO()
     _npy_header(file)
     body = io.BytesIO()
@@ -56,7 +56,7 @@ def test_a_file_of_python_2(tmp_path, vgg_weights, assert_loaded):
 
 @pytest.mark.parametrize("protocol", [0, 2, 3, 4])
 @pytest.mark.parametrize("order", [">f4", "<f8"])
-def test_any_protocol_byte_order_and_memory_order(tmp_path, vgg_weights, assert_loaded, protocol, order):
+def test_any_protocol_byte_order_and_memory_order(tmp_path, vgg_weights, assert_loaded, protocol, order, load_vgg16):
     """One layer changes its form; the others stay, so that the whole file is checked."""
     if protocol == 0:
         tree = {"conv1_1": [np.asfortranarray(part.astype(order)) for part in vgg_weights["conv1_1"]]}
@@ -86,7 +86,7 @@ class _Calls:
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"conv1_1": [x, x]}, lambda x: np.array({"fc6": x}, object)])
 @pytest.mark.parametrize("function", [os.mkdir, eval, np.load, pickle.loads, getattr, __import__])
-def test_a_file_that_asks_for_code_is_refused_and_nothing_runs(tmp_path, function, wrap):
+def test_a_file_that_asks_for_code_is_refused_and_nothing_runs(tmp_path, function, wrap, load_vgg16):
     argument = {eval: f"__import__('os').mkdir({str(tmp_path / 'executed')!r})"}
     file = io.BytesIO()
     _npy_header(file)
@@ -108,7 +108,7 @@ def test_a_file_that_asks_for_code_is_refused_and_nothing_runs(tmp_path, functio
         ({"conv1_1": ["kernel", "bias"], "resnet": 1}, "is no vgg16.npy: 2 unexpected: conv1_1, resnet"),
     ],
 )
-def test_other_contents_say_what_they_are(tmp_path, value, message):
+def test_other_contents_say_what_they_are(tmp_path, value, message, load_vgg16):
     np.save(tmp_path / "vgg16.npy", value, allow_pickle=True)
     with pytest.raises(WeightFileError, match=message):
         load_vgg16(tmp_path / "vgg16.npy")
@@ -135,7 +135,7 @@ def _npy(tmp_path, body: bytes):
         b"\x80\xff.",
     ],
 )
-def test_lengths_that_a_damaged_file_claims_cost_nothing(tmp_path, body):
+def test_lengths_that_a_damaged_file_claims_cost_nothing(tmp_path, body, load_vgg16):
     tracemalloc.start()
     try:
         with pytest.raises(WeightFileError, match=r"vgg16\.npy "):
@@ -145,7 +145,7 @@ def test_lengths_that_a_damaged_file_claims_cost_nothing(tmp_path, body):
         tracemalloc.stop()
 
 
-def test_containers_that_share_their_parts_are_not_printed(tmp_path):
+def test_containers_that_share_their_parts_are_not_printed(tmp_path, load_vgg16):
     shared: tuple = ()
     for _ in range(60):
         shared = (shared, shared)  # written out, 2^60 of them
@@ -156,14 +156,14 @@ def test_containers_that_share_their_parts_are_not_printed(tmp_path):
 
 
 @pytest.mark.parametrize("name", [b"cnumpy._core.multiarray\n_reconstruct\n", b"c_codecs\nencode\n"])
-def test_nothing_a_file_sets_stays(tmp_path, name):
+def test_nothing_a_file_sets_stays(tmp_path, name, load_vgg16):
     """The pickle gives a stand-in an attribute."""
     body = b"\x80\x02" + name + b"}U\x08attachedK\x01sb."
     with pytest.raises(WeightFileError, match="is not a readable vgg16"):
         load_vgg16(_npy(tmp_path, body))
 
 
-def test_a_truncated_file_is_named(tmp_path, vgg_weights):
+def test_a_truncated_file_is_named(tmp_path, vgg_weights, load_vgg16):
     np.save(tmp_path / "vgg16.npy", {"conv1_1": vgg_weights["conv1_1"]}, allow_pickle=True)
     content = (tmp_path / "vgg16.npy").read_bytes()
     for kept in (5, 100, len(content) - 40):

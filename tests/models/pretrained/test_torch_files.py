@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vigor_jax.models import VGG
-from vigor_jax.models.pretrained import WeightFileError, load_vgg16
+from vigor_jax.models.pretrained import WeightFileError
 
 
 def _explicit_forward(state: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
@@ -35,7 +35,9 @@ def _explicit_forward(state: dict[str, np.ndarray], images: np.ndarray) -> np.nd
     return features.transpose(0, 2, 3, 1)
 
 
-def test_features_from_safetensors_are_those_of_the_published_network(write_safetensors, torch_state, assert_loaded):
+def test_features_from_safetensors_are_those_of_the_published_network(
+    write_safetensors, torch_state, assert_loaded, load_vgg16
+):
     params, preprocessing = load_vgg16(write_safetensors(torch_state))
     assert preprocessing == "torchvision"
     assert_loaded(params)
@@ -46,7 +48,7 @@ def test_features_from_safetensors_are_those_of_the_published_network(write_safe
     np.testing.assert_allclose(features, expected, atol=1e-3 * expected.max())
 
 
-def test_pth(tmp_path, torch_state, assert_loaded):
+def test_pth(tmp_path, torch_state, assert_loaded, load_vgg16):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: .pth files cannot be written or read")
     torch.save({name: torch.from_numpy(array) for name, array in torch_state.items()}, tmp_path / "vgg16.pth")
     params, preprocessing = load_vgg16(tmp_path / "vgg16.pth")
@@ -63,7 +65,7 @@ def test_pth(tmp_path, torch_state, assert_loaded):
     assert not (tmp_path / "executed").exists()
 
 
-def test_pth_without_torch_says_what_to_install(tmp_path):
+def test_pth_without_torch_says_what_to_install(tmp_path, load_vgg16):
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -76,7 +78,7 @@ def test_pth_without_torch_says_what_to_install(tmp_path):
 
 
 @pytest.mark.parametrize(("version", "refused"), [("2.5.1+cpu", True), ("1.13.0", True), ("2.6.0", False)])
-def test_versions_of_torch_that_a_file_can_make_run_code(tmp_path, monkeypatch, version, refused):
+def test_versions_of_torch_that_a_file_can_make_run_code(tmp_path, monkeypatch, version, refused, load_vgg16):
     loaded = []
 
     def load(path, *, map_location, weights_only):
@@ -92,7 +94,7 @@ def test_versions_of_torch_that_a_file_can_make_run_code(tmp_path, monkeypatch, 
     assert loaded == ([] if refused else [(str(tmp_path / "vgg16.pth"), True)])
 
 
-def test_a_truncated_file_is_named(write_safetensors, torch_state):
+def test_a_truncated_file_is_named(write_safetensors, torch_state, load_vgg16):
     path = write_safetensors({name: array for name, array in torch_state.items() if name.startswith("classifier")})
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(WeightFileError, match=r"vgg16\.safetensors is not a readable safetensors file"):

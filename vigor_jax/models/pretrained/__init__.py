@@ -1,6 +1,5 @@
 """Weights of other frameworks, each with the preprocessing that belongs to it."""
 
-from vigor_jax.models.pretrained.vgg16 import load_vgg16
 from vigor_jax.models.pretrained.weight_file_error import WeightFileError
 
-__all__ = ["WeightFileError", "load_vgg16"]
+__all__ = ["WeightFileError"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vigor_jax.models.pretrained import WeightFileError, load_vgg16
+from vigor_jax.models.pretrained import WeightFileError
 
 
 def _changed(state: dict, **changes: np.ndarray | None) -> dict:
@@ -24,12 +24,12 @@ def _changed(state: dict, **changes: np.ndarray | None) -> dict:
         ({"features_5_bias": np.full(128, np.nan, np.float32)}, r"features\.5\.bias holds numbers that are not finite"),
     ],
 )
-def test_layers_that_do_not_fit_are_named(write_safetensors, torch_state, changes, message):
+def test_layers_that_do_not_fit_are_named(write_safetensors, torch_state, changes, message, load_vgg16):
     with pytest.raises(WeightFileError, match=message):
         load_vgg16(write_safetensors(_changed(torch_state, **changes)))
 
 
-def test_all_problems_are_told_at_once(write_safetensors, torch_state):
+def test_all_problems_are_told_at_once(write_safetensors, torch_state, load_vgg16):
     state = _changed(
         torch_state, features_0_bias=None, features_7_bias=np.ones(1, np.float32), x=np.ones(1, np.float32)
     )
@@ -40,13 +40,13 @@ def test_all_problems_are_told_at_once(write_safetensors, torch_state):
         load_vgg16(write_safetensors(state))
 
 
-def test_ignored_layers_are_logged(write_safetensors, torch_state, caplog):
+def test_ignored_layers_are_logged(write_safetensors, torch_state, caplog, load_vgg16):
     with caplog.at_level("INFO", logger="absl"):
         load_vgg16(write_safetensors(torch_state))
     assert "all 26 arrays loaded; not needed: classifier.0.bias" in caplog.text
 
 
-def test_no_file_and_unknown_kind(tmp_path):
+def test_no_file_and_unknown_kind(tmp_path, load_vgg16):
     with pytest.raises(WeightFileError, match=r"vgg16\.npy: no such file"):
         load_vgg16(tmp_path / "vgg16.npy")
     with pytest.raises(WeightFileError, match=r"vgg16\.onnx: not a kind .*\.safetensors, \.pth, .*\.h5, \.npz, \.npy"):

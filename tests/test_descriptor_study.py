@@ -87,8 +87,8 @@ def run(folder):
 @pytest.fixture(scope="module")
 def sweep(folder, run):
     """The finished command and the study it wrote."""
-    pytest.importorskip("sklearn")
-    pytest.importorskip("faiss")
+    pytest.importorskip("sklearn", reason="the extra `study` is not installed")
+    pytest.importorskip("faiss", reason="the extra `study` is not installed")
     done = run("--config=study.py:small", f"--config.data.root={folder / 'VIGOR'}", "--workdir=runs/study")
     assert done.returncode == 0, done.stderr
     return done, json.loads((folder / "runs/study/descriptor_study.json").read_text())

@@ -77,7 +77,7 @@ def test_the_digest_is_of_every_bit(finished, copy):
 
 
 def test_what_is_no_finished_run_is_named(copy, tmp_path):
-    with pytest.raises(NoFinishedRun, match=r"nowhere holds no run of main\.py"):
+    with pytest.raises(NoFinishedRun, match=r"nowhere holds no run\. Train it first"):
         finished_run.read(tmp_path / "nowhere")
     summary = (copy / "summary.json").read_text()
     (copy / "summary.json").write_text(summary[:30])
@@ -87,7 +87,7 @@ def test_what_is_no_finished_run_is_named(copy, tmp_path):
     with pytest.raises(ConfigError, match=r"copy has a config .*Did you mean config\.seed"):
         finished_run.read(copy)
     (copy / "summary.json").unlink()
-    with pytest.raises(NoFinishedRun, match="an unfinished run, so finish it first"):
+    with pytest.raises(NoFinishedRun, match=r"an unfinished run\. The command"):
         finished_run.read(copy)
     (copy / "summary.json").write_text(summary)
     shutil.rmtree(copy / "checkpoints")

@@ -14,8 +14,8 @@ MEASURED = ("top1", "top5", "hit_rate", "median_m", "centre_median_m", "assisted
 
 @pytest.fixture(scope="module")
 def task(town_config):
-    pytest.importorskip("sklearn")
-    pytest.importorskip("faiss")
+    pytest.importorskip("sklearn", reason="the extra `study` is not installed")
+    pytest.importorskip("faiss", reason="the extra `study` is not installed")
     return CompressibleCrossView(
         town_config(**{"model.width": 0.0625, "model.offset_head": "regression", "loss.offset_weight": 0.01})
     )

@@ -200,7 +200,7 @@ def test_a_stopped_run_goes_on_bit_for_bit_and_with_no_other_teacher(
 
 
 def test_what_cannot_teach_is_named(student_config, town_config, teacher, tmp_path):
-    with pytest.raises(NoFinishedRun, match=r"nowhere holds no run of main\.py"):
+    with pytest.raises(NoFinishedRun, match=r"nowhere holds no run\. Train it first"):
         tasks.create(student_config(**{"distillation.teacher": str(tmp_path / "nowhere")}))
     with pytest.raises(ConfigError, match=r"data\.ground_size = \(32, 96\): the teacher .* of \(32, 64\) pixels"):
         tasks.create(student_config(**{"data.ground_size": (32, 96)}))

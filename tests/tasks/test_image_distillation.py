@@ -258,7 +258,7 @@ def test_the_registry_makes_the_task_of_the_images_that_the_config_names(data, t
 
 
 def test_a_weight_file_of_a_backbone_teaches(data, tmp_path):
-    save_file = pytest.importorskip("safetensors.numpy").save_file
+    save_file = pytest.importorskip("safetensors.numpy", reason="the extra `pretrained` is not installed").save_file
     path = tmp_path / "teacher.safetensors"
     model = classifier("mobilenet_0.25", 7)
     shapes = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3))), jax.random.key(0))

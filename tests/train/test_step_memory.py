@@ -40,6 +40,12 @@ def test_a_step_that_cannot_fit_is_refused_with_the_keys_that_make_it_smaller(me
         assert part in str(error.value)
 
 
+def test_a_backbone_that_normalises_by_the_batch_cannot_be_encoded_in_parts(toy_config):
+    advice = too_little_memory.advice(toy_config(model={"aggregation": "safa", "backbone": "mobilenet_0.5"}))
+    assert "config.model.remat=True" in advice
+    assert "micro_batch_size" not in advice
+
+
 def test_a_run_on_single_photos_is_told_the_keys_that_it_has():
     tree = {"name": "photos", "task": "classification", "epochs": 1, "batch": {"size": 6}}
     groups = {"images": {"name": "grocery", "crop": 96}, "classifier": {"backbone": "vgg11"}}

@@ -69,8 +69,14 @@ def read(workdir: Path) -> FinishedRun:
 def _config(workdir: Path) -> Config:
     path = workdir / "summary.json"
     if not path.exists():
-        there = "an unfinished run, so finish it first" if (workdir / "checkpoints").exists() else "no run of main.py"
-        raise NoFinishedRun(f"there is no {path}: {workdir} holds {there}.")
+        if (workdir / "checkpoints").exists():
+            raise NoFinishedRun(
+                f"there is no {path}: {workdir} holds an unfinished run. The command that began it ends it."
+            )
+        raise NoFinishedRun(
+            f"there is no {path}: {workdir} holds no run. Train it first, by main.py with --workdir={workdir}, or name "
+            "the workdir of another run."
+        )
     try:
         tree = json.loads(path.read_text())["config"]
     except (ValueError, KeyError, TypeError) as error:

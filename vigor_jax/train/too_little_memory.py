@@ -5,6 +5,7 @@ from absl import logging
 
 from vigor_jax.config import Config
 from vigor_jax.errors import UserError
+from vigor_jax.models import registry
 from vigor_jax.train.memory import Limit, readable
 from vigor_jax.train.step_memory import StepMemory
 
@@ -41,11 +42,11 @@ def advice(config: Config) -> str:
         micro = config.micro_batch_size
         encoded = f"now {micro} pairs encoded at a time" if micro else "now 0: all of a device's pairs encoded at once"
         remat = f"config.model.remat=True (now {config.model.remat})"
-        ways += [
-            f"{remat}: activations are computed again in the backward pass; the same loss, a third more work",
-            f"config.micro_batch_size ({encoded}): fewer; still the loss of the whole batch, a third more work. Not "
-            "with backbones that normalise by the batch",
-        ]
+        ways.append(f"{remat}: activations are computed again in the backward pass; the same loss, a third more work")
+        if not registry.entry(config.model.backbone).normalises_by_batch:
+            ways.append(
+                f"config.micro_batch_size ({encoded}): fewer; still the loss of the whole batch, a third more work"
+            )
     less = "each query then learns from fewer negatives" if ways else "another result"
     ways.append(f"config.batch.size (now {config.batch.size}): fewer; {less}")
     if config.images is not None:

@@ -32,6 +32,9 @@ def test_metres(distance, text):
         ("navigation_within_5m", "Navigation: within 5 m"),
         ("navigation_top1_percent", "Navigation: top-1%"),
         ("pixel_neighbour_top1", "Top-1, pixels"),
+        ("pixel_agreement", "Agreement, pixels"),
+        ("teacher_top5", "Top-5, teacher"),
+        ("top1_of_teacher", "Top1 of teacher"),
         ("mean_class_top1", "Top-1, mean of the classes"),
         ("mean_average_precision", "Mean average precision"),
     ],
@@ -49,15 +52,20 @@ def test_metrics_in_words(name, text):
         ("median_km", 0.25, "250 m"),
         ("median_km", 750, "750 km"),
         ("cross_entropy", 3.14159, "3.142"),
+        ("distance", 0.2211, "0.221"),
+        ("constant_cosine", 0.4, "0.400"),
     ],
 )
 def test_values_with_their_units(name, number, text):
     assert wording.value(name, number).replace("\xa0", " ") == text
 
 
-@pytest.mark.parametrize(("name", "unit"), [("median_m", "m"), ("mean_km", "km"), ("within_25km", "%"), ("top1", "%")])
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("median_m", "\xa0m"), ("mean_km", "\xa0km"), ("within_25km", "\xa0%"), ("top1", "\xa0%"), ("distance", "")],
+)
 def test_units_of_what_is_drawn(name, unit):
-    assert wording.unit(name) == f"\xa0{unit}"
+    assert wording.unit(name) == unit
 
 
 @pytest.mark.parametrize(("name", "position"), [("within_1km", True), ("median_km", True), ("top1", False)])

@@ -1,6 +1,7 @@
 """A student learns its teacher's embeddings, and the teacher stays as it is."""
 
 import json
+import re
 import shutil
 
 import jax
@@ -197,6 +198,9 @@ def test_a_stopped_run_goes_on_bit_for_bit_and_with_no_other_teacher(
     whole, parts = (losses(tmp_path / run) for run in ("whole", "parts"))
     assert whole == parts
     assert min(whole.values()) < whole[1]
+    page = (tmp_path / "whole" / "report.html").read_text()
+    assert "Queries and what they found" in page
+    assert re.search(r'<th scope="col">teacher</th>', page)
 
 
 def test_what_cannot_teach_is_named(student_config, town_config, teacher, tmp_path):

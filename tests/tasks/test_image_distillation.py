@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -247,6 +248,13 @@ def test_labels_are_not_read_and_a_run_ends_nearer_to_its_teacher(data, teacher,
     rows = [json.loads(line) for line in (tmp_path / "0" / "metrics.jsonl").read_text().splitlines()]
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert losses[-1] < losses[0]
+    page = (tmp_path / "0" / "report.html").read_text()
+    assert 'id="epochs-distance-figure"' in page
+    rows = re.findall(r'<tr><th scope="row">Agreement</th>(.*)</tr>', page)
+    shares = [found[0][f"test/{name}agreement"] for name in ("", "chance_", "pixel_")]
+    assert [float(each) for each in re.findall(r"<td>([\d.]+)", rows[0])] == pytest.approx(
+        np.multiply(100, shares), abs=0.05
+    )
 
 
 def test_the_registry_makes_the_task_of_the_images_that_the_config_names(data, teacher, monkeypatch):

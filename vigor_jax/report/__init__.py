@@ -16,7 +16,7 @@ from vigor_jax.report import run as runs
 FILE_NAME = "report.html"
 
 # What stands between the curves and the config, task by task; a task that is not named has nothing there.
-SECTIONS = {"classification": classification, "cross_view": cross_view}
+SECTIONS = {"classification": classification, "cross_view": cross_view, "cross_view_distillation": cross_view}
 
 
 def write(workdir: Path, data: CrossViewData | LabelledImages) -> Path:

@@ -28,12 +28,11 @@ def of_metric(run: Run, metric: str) -> Plot | None:
     if not series:
         return None
     title = wording.metric(metric)
-    distance = wording.is_distance(metric)
+    scale = 100 if wording.is_share(metric) else 1
     drawing = plot.figure("epoch", wording.unit(metric))
     for split, (epochs, values) in series.items():
         index = run.splits.index(split)
-        shown = values if distance else [100 * value for value in values]
-        drawing.add_trace(plot.line(index, epochs, shown, wording.plain(split)))
+        drawing.add_trace(plot.line(index, epochs, [scale * value for value in values], wording.plain(split)))
     drawing.update_yaxes(rangemode="tozero")
     last = ", ".join(
         f"{wording.plain(split)} {wording.value(metric, values[-1])}" for split, (_, values) in series.items()

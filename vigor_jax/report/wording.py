@@ -20,14 +20,17 @@ _METRICS = {
 }
 SPACE = "\N{NO-BREAK SPACE}"  # before a unit
 _COUNTS = ("queries", "gallery", "images")
+_PLAIN_NUMBERS = ("distance", "cosine")  # between unit vectors
 
 # What a metric is compared with: the metrics of these prefixes, of which the best counts.
 BASELINES = {
     "chance": ("chance_",),
     "most frequent": ("most_frequent_",),
-    "pixels": ("pixel_neighbour_",),
+    "constant": ("constant_",),
+    "pixels": ("pixel_neighbour_", "pixel_"),
     "colour": ("mean_colour_", "colour_histogram_"),
     "tile centre": ("centre_",),
+    "teacher": ("teacher_",),
 }
 
 
@@ -37,8 +40,13 @@ def is_count(metric: str) -> bool:
 
 
 def is_distance(metric: str) -> bool:
-    """Whether a metric is in metres or kilometres; all others that are no counts are shares."""
+    """Whether a metric is in metres or kilometres."""
     return metric.endswith(("_m", "_km"))
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is drawn in percent: all but sizes, distances on the ground, and those between embeddings."""
+    return not (is_count(metric) or is_distance(metric) or metric.split("_")[-1] in _PLAIN_NUMBERS)
 
 
 def is_position(metric: str) -> bool:
@@ -47,9 +55,9 @@ def is_position(metric: str) -> bool:
 
 
 def unit(metric: str) -> str:
-    """What stands behind a number that is drawn: of shares percent."""
+    """What stands behind a number that is drawn: of shares percent, of plain numbers nothing."""
     if not is_distance(metric):
-        return f"{SPACE}%"
+        return f"{SPACE}%" if is_share(metric) else ""
     return f"{SPACE}km" if metric.endswith("_km") else f"{SPACE}m"
 
 
@@ -81,6 +89,8 @@ def value(metric: str, number: float | int, decimals: int = 1) -> str:
         return f"{number:,.0f}"
     if is_distance(metric):
         return metres(1000 * number if metric.endswith("_km") else number)
+    if not is_share(metric):
+        return f"{number:.3f}"
     # What is no share, a score of another kind, is shown as it is.
     return percent(number, decimals) if 0 <= number <= 1 else f"{number:.4g}"
 

@@ -148,8 +148,10 @@ class ImageDistillation(SameTeacher, WithoutCarry):
         return table
 
     def report(self, workdir: Path) -> Path | None:
-        """There is no page: nothing of it is known of single images."""
-        return None
+        """Writes `report.html`."""
+        from vigor_jax import report  # its libraries take a second to load, which a start need not wait for
+
+        return report.write(workdir, self._data)
 
     def diagnose(self, metrics: dict[str, float]) -> str | None:
         """Names a collapsed student: all its embeddings are equal."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from vigor_jax.models.depthwise_convolution import DepthwiseConvolution
+from vigor_jax.models.depthwise_convolution import DepthwiseConvolution, grouped_convolution
 from vigor_jax.models.shifted_sum import shifted_sum
 from vigor_jax.train import mesh as meshes
 
@@ -54,7 +54,12 @@ def test_value_and_gradients_are_those_of_the_grouped_convolution(stride, size, 
 
     found, expected = (jax.value_and_grad(value(each), argnums=(0, 1))(variables, images) for each in (ours, reference))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
-    np.testing.assert_allclose(ours.apply(variables, images), reference.apply(variables, images), rtol=1e-5, atol=1e-5)
+    expected = reference.apply(variables, images)
+    np.testing.assert_allclose(ours.apply(variables, images), expected, rtol=1e-5, atol=1e-5)
+    # What accelerators compute.
+    params = variables["params"]
+    grouped = grouped_convolution(jnp.asarray(images), params["kernel"], stride, ours.margins(*sides))
+    np.testing.assert_allclose(grouped + params.get("bias", 0), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_by_loops():

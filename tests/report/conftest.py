@@ -15,6 +15,7 @@ from vigor_jax.datasets.cross_view import CrossViewData
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.report.class_findings import ClassFindings
 from vigor_jax.report.findings import Findings
+from vigor_jax.report.geolocation_findings import GeolocationFindings
 from vigor_jax.train import findings as stored
 
 STEPS, EPOCHS = 12, 3
@@ -191,32 +192,75 @@ def class_found() -> ClassFindings:
     )
 
 
+def write_image_run(
+    workdir: Path, task: str, found: ClassFindings | GeolocationFindings, metrics: dict[str, float]
+) -> Path:
+    """What a finished run of one of the tasks on images leaves, whose only split is the test."""
+    config = configs.parse(
+        {
+            "name": "fabricated",
+            "task": task,
+            "epochs": EPOCHS,
+            "images": {"name": "image_folders"},
+            "classifier": {"backbone": "mobilenet_0.25"},
+            "batch": {"size": 4},
+        }
+        | ({"geocells": {}} if task == "geolocation" else {})
+    )
+    metrics = {f"test/{name}": value for name, value in metrics.items()}
+    summary = {
+        "config": configs.to_dict(config),
+        "steps": STEPS,
+        "metrics": metrics,
+        "throughput": {"examples_per_s": 1.0},
+        "versions": {"jax": "0.99"},
+    }
+    (workdir / "summary.json").write_text(json.dumps(summary))
+    (workdir / "metrics.jsonl").write_text(json.dumps({"step": STEPS, "epoch": EPOCHS, **metrics}) + "\n")
+    stored.write(workdir, STEPS, {f"test/{name}": value for name, value in dataclasses.asdict(found).items()})
+    return workdir
+
+
 @pytest.fixture
 def write_class_run(class_found) -> Callable[..., Path]:
     """`(workdir) -> workdir` of a finished classifier."""
+    metrics = {"top1": 1 / 3, "images": 6.0, "chance_top1": 0.2, "pixel_neighbour_top1": 0.125}
+    return lambda workdir: write_image_run(workdir, "classification", class_found, metrics)
 
-    def write(workdir: Path) -> Path:
-        config = configs.parse(
-            {
-                "name": "fabricated",
-                "task": "classification",
-                "epochs": EPOCHS,
-                "images": {"name": "image_folders"},
-                "classifier": {"backbone": "mobilenet_0.25"},
-                "batch": {"size": 4},
-            }
-        )
-        metrics = {"test/top1": 1 / 3, "test/images": 6.0, "test/chance_top1": 0.2, "test/pixel_neighbour_top1": 0.125}
-        summary = {
-            "config": configs.to_dict(config),
-            "steps": STEPS,
-            "metrics": metrics,
-            "throughput": {"examples_per_s": 1.0},
-            "versions": {"jax": "0.99"},
-        }
-        (workdir / "summary.json").write_text(json.dumps(summary))
-        (workdir / "metrics.jsonl").write_text(json.dumps({"step": STEPS, "epoch": EPOCHS, **metrics}) + "\n")
-        stored.write(workdir, STEPS, {f"test/{name}": value for name, value in dataclasses.asdict(class_found).items()})
-        return workdir
 
-    return write
+@pytest.fixture(scope="session")
+def photo_data(class_data) -> LabelledImages:
+    """The twenty images, taken all over the globe; none is divided into cells yet."""
+    rng = np.random.default_rng(1)
+    return dataclasses.replace(
+        class_data,
+        labels=np.zeros(20, np.int32),
+        class_names=("photo",),
+        lat=rng.uniform(-80, 80, 20),
+        lon=rng.uniform(-180, 180, 20),
+    )
+
+
+@pytest.fixture(scope="session")
+def placed_found(photo_data) -> GeolocationFindings:
+    """Of the test's six photos, the first is placed some 2 km off; the last was taken in no cell."""
+    rows = np.arange(12, 18)
+    lat, lon = photo_data.lat[rows], photo_data.lon[rows]
+    placed_lat = lat + np.array([0.02, 0.5, -1, 3, -8, 9])
+    return GeolocationFindings(
+        row=rows,
+        label=np.array([7, 7, 8, 9, 6, -1], np.int32),
+        probable=np.array([[7, 8], [8, 7], [8, 6], [6, 7], [6, 9], [9, 6]], np.int32),
+        probability=np.array([[0.9, 0.1], [0.6, 0.3], [0.8, 0.1], [0.5, 0.4], [0.7, 0.2], [0.5, 0.25]], np.float32),
+        placed_lat=placed_lat,
+        placed_lon=lon,
+        error_km=geometry.great_circle_m(lat, lon, placed_lat, lon) / 1000,
+        chance_km=geometry.great_circle_m(lat, lon, 48.1, 11.6) / 1000,
+    )
+
+
+@pytest.fixture
+def write_geolocation_run(placed_found) -> Callable[..., Path]:
+    """`(workdir) -> workdir` of a finished geolocation run."""
+    metrics = {"top1": 0.5, "within_25km": 1 / 6, "median_km": 222.4, "images": 6.0, "chance_within_25km": 0.0}
+    return lambda workdir: write_image_run(workdir, "geolocation", placed_found, metrics)

@@ -3,12 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vigor_jax.report import accuracy_curve
+from vigor_jax.report import accuracy_curve, distance_curve
 
 
 def test_parity_with_the_authors_curve(vigor_reference):
     np.testing.assert_allclose(accuracy_curve.THRESHOLDS_M, vigor_reference["geo_thresholds_m"], rtol=1e-12)
-    shares = accuracy_curve.share_within(vigor_reference["geo_distance_m"], vigor_reference["geo_thresholds_m"])
+    shares = distance_curve.share_within(vigor_reference["geo_distance_m"], vigor_reference["geo_thresholds_m"])
     np.testing.assert_allclose(shares, vigor_reference["geo_accuracy"], rtol=0, atol=1e-5)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vigor_jax import geometry
-from vigor_jax.report import error_map
+from vigor_jax.report import distance_colours, error_map
 
 
 def drawn(plot):
@@ -45,7 +45,7 @@ def test_a_map_for_each_city(make_findings, report_data):
 
 
 def test_of_too_many_queries_some_are_drawn_and_the_page_says_so(make_findings, report_data, monkeypatch):
-    monkeypatch.setattr(error_map, "MOST_QUERIES", 10)
+    monkeypatch.setattr(distance_colours, "MOST_POINTS", 10)
     (plot,) = error_map.of_split("validation", make_findings("Seattle"), report_data)
     assert len(drawn(plot)) == 8  # every third
     assert "8 of them are drawn" in plot.note

@@ -248,3 +248,17 @@ def test_the_confusions_of_a_classifier_are_drawn(width, browser, visit, write_c
     assert maps == 2  # right and wrong
     assert sorted(names) == ["a <b>", "fig", "pear", "plum"]
     assert photos == [[32, 24]] * 8
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_the_photos_of_a_geolocation_run_are_drawn(width, browser, visit, write_geolocation_run, photo_data, tmp_path):
+    visit(report.write(write_geolocation_run(tmp_path), photo_data), width=width)
+    inside, photos = browser.execute_script("""
+        return [
+          document.documentElement.scrollWidth <= innerWidth,
+          [...document.querySelectorAll(".placed img")].map((e) => [e.naturalWidth, e.naturalHeight]),
+        ];""")
+    assert inside
+    assert photos == [[32, 24]] * 6
+    assert [trace["points"] for trace in drawn_points(browser, "map-test")] == [6]
+    assert [trace["line"] > 100 for trace in drawn_points(browser, "accuracy")] == [True] * 2

@@ -26,13 +26,6 @@ def test_best_between_and_worst():
     assert len(between) == 2
 
 
-@pytest.mark.parametrize("count", range(1, 20))
-def test_no_query_is_shown_twice(count):
-    rng = np.random.default_rng(count)
-    chosen = np.concatenate(query_gallery.choose(ranked(rng.integers(0, 5, count), rng.random(count)), 4))
-    assert len(set(chosen.tolist())) == len(chosen) == min(count, 12)
-
-
 def test_the_true_position_is_where_the_labels_say(make_findings, report_data):
     found = make_findings("Chicago", offsets=False)
     for query in range(len(found)):

@@ -71,3 +71,15 @@ def test_units_of_what_is_drawn(name, unit):
 @pytest.mark.parametrize(("name", "position"), [("within_1km", True), ("median_km", True), ("top1", False)])
 def test_what_says_where(name, position):
     assert wording.is_position(name) == position
+
+
+@pytest.mark.parametrize(
+    ("lat", "lon", "text"),
+    [
+        (48.13743, 11.57549, "48.1374° N, 11.5755° E"),
+        (-33.9, -70.65, "33.9000° S, 70.6500° W"),
+        (0.0, 0.0, "0.0000° N, 0.0000° E"),
+    ],
+)
+def test_positions(lat, lon, text):
+    assert wording.position(lat, lon) == text

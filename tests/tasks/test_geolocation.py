@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vigor_jax import config as configs
-from vigor_jax import geometry
+from vigor_jax import geometry, report
 from vigor_jax.config import ConfigError
 from vigor_jax.datasets.image_codec import encode_png
 from vigor_jax.datasets.labelled_images import LabelledImages
@@ -99,25 +99,41 @@ def test_a_run_places_photos_and_leaves_its_cells(data, tmp_path, monkeypatch):
     metrics = summary["metrics"]
     cells = Cells.load(tmp_path / CELLS_FILE)
     with np.load(tmp_path / "findings.npz") as findings:
-        found, rows = findings["test/probable"][:, 0], findings["test/row"]
+        found = {name.removeprefix("test/"): findings[name] for name in findings if name.startswith("test/")}
+    rows = found["row"]
     within = 0
-    for row, cell in zip(rows, found, strict=True):
+    for photo, (row, cell) in enumerate(zip(rows, found["probable"][:, 0], strict=True)):
         off = geometry.great_circle_m(data.lat[row], data.lon[row], cells.lat[cell], cells.lon[cell])
         within += off <= 750_000
+        assert (found["placed_lat"][photo], found["placed_lon"][photo]) == (cells.lat[cell], cells.lon[cell])
+        assert found["error_km"][photo] == pytest.approx(off / 1000)
+        most = int(np.argmax(cells.photos))
+        chance = geometry.great_circle_m(data.lat[row], data.lon[row], cells.lat[most], cells.lon[most])
+        assert found["chance_km"][photo] == pytest.approx(chance / 1000)
     assert metrics["test/within_750km"] == pytest.approx(within / len(rows))
     assert 0.6 <= metrics["test/within_750km"] <= metrics["test/covered"] == 0.9  # one lies in no cell
     assert metrics["test/pixel_neighbour_within_750km"] <= 0.9
     assert "test/pixel_neighbour_chance_within_25km" not in metrics
-    assert (tmp_path / "report.html").exists()
+    assert metrics["test/median_km"] == pytest.approx(np.median(found["error_km"]))
+    assert metrics["test/chance_median_km"] == pytest.approx(np.median(found["chance_km"]))
+    assert (found["label"] == -1).sum() == 1
+    assert "Photos and where they were placed" in (tmp_path / "report.html").read_text()
+    # Made again, as `python -m vigor_jax.report` does, of the data as they are without cells.
+    page = (tmp_path / "report.html").read_bytes()
+    assert report.write(tmp_path, data).read_bytes() == page
 
 
 def test_the_mean_of_the_cells_is_another_place(data):
     mesh = meshes.data_mesh(jax.devices()[:1])
-    metrics = {}
+    evaluated = {}
     for place_at in ("most_probable", "mean"):
         task = Geolocation(config_of(place_at), data)
-        metrics[place_at] = task.evaluate(task.init(jax.random.key(0)), mesh).metrics
-    assert metrics["mean"]["test/median_km"] != metrics["most_probable"]["test/median_km"]
+        evaluated[place_at] = task.evaluate(task.init(jax.random.key(0)), mesh)
+    medians = {place_at: each.metrics["test/median_km"] for place_at, each in evaluated.items()}
+    assert medians["mean"] != medians["most_probable"]
+    # The findings are of the same place as the metrics.
+    for place_at, each in evaluated.items():
+        assert np.median(each.findings["test/error_km"]) == pytest.approx(medians[place_at])
 
 
 def test_a_data_set_without_positions_is_refused(data):

@@ -10,13 +10,18 @@ from pathlib import Path
 
 from vigor_jax.datasets.cross_view import CrossViewData
 from vigor_jax.datasets.labelled_images import LabelledImages
-from vigor_jax.report import classification, cross_view, page
+from vigor_jax.report import classification, cross_view, geolocation, page
 from vigor_jax.report import run as runs
 
 FILE_NAME = "report.html"
 
 # What stands between the curves and the config, task by task; a task that is not named has nothing there.
-SECTIONS = {"classification": classification, "cross_view": cross_view, "cross_view_distillation": cross_view}
+SECTIONS = {
+    "classification": classification,
+    "cross_view": cross_view,
+    "cross_view_distillation": cross_view,
+    "geolocation": geolocation,
+}
 
 
 def write(workdir: Path, data: CrossViewData | LabelledImages) -> Path:

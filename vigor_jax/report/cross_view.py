@@ -3,7 +3,17 @@
 import numpy as np
 
 from vigor_jax.datasets.cross_view import CrossViewData
-from vigor_jax.report import accuracy_curve, error_map, findings, findings_file, headline, page, query_gallery, wording
+from vigor_jax.report import (
+    accuracy_curve,
+    distance_colours,
+    error_map,
+    findings,
+    findings_file,
+    headline,
+    page,
+    query_gallery,
+    wording,
+)
 from vigor_jax.report.findings import Findings
 from vigor_jax.report.page import Content, Section
 from vigor_jax.report.run import Run
@@ -50,7 +60,9 @@ def _sections(found: dict[str, Findings], data: CrossViewData) -> list[Section]:
         Section(
             "map",
             "Map of the queries",
-            page.fragment("map.html", maps=maps, colours=error_map.COLOURS, ticks=error_map.TICKS, predicted=predicted),
+            page.fragment(
+                "map.html", maps=maps, colours=distance_colours.COLOURS, ticks=error_map.TICKS, predicted=predicted
+            ),
         ),
         Section(
             "gallery",

@@ -5,16 +5,13 @@ import plotly.graph_objects as go
 
 from vigor_jax import geometry
 from vigor_jax.datasets.cross_view import CrossViewData
-from vigor_jax.report import plot, wording
+from vigor_jax.report import distance_colours, plot, wording
 from vigor_jax.report.findings import Findings
 from vigor_jax.report.metrics_table import Table
 from vigor_jax.report.plot import Plot
 
-MOST_QUERIES = 2000  # of one map: more points than that hide each other and make the page slow
-# At 1 m, 10 m, 100 m, 1 km and evenly between, as the scale is logarithmic: told apart on light and dark grounds, and
-# without seeing red from green.
-COLOURS = ("#2f6fc1", "#2aa198", "#e0a100", "#c2185b")
-TICKS = ("1 m or less", "10 m", "100 m", "1 km or more")
+TICKS = ("1 m or less", "10 m", "100 m", "1 km or more")  # of distance_colours.COLOURS
+_NEAREST_M = 1
 _TABLE_M = (10, 50, 250)
 
 
@@ -25,8 +22,7 @@ def of_split(split: str, found: Findings, data: CrossViewData) -> list[Plot]:
 
 
 def _of_city(split: str, city: int, found: Findings, queries: np.ndarray, data: CrossViewData) -> Plot:
-    # Every so many of them in the order of the data: no luck in it, so the page is the same when made again.
-    drawn = queries[:: -(-len(queries) // MOST_QUERIES)]
+    drawn = distance_colours.thinned(queries)
     lat, lon = data.panoramas.lat[found.panorama], data.panoramas.lon[found.panorama]
     east, north = _metres(lat, lon, queries)
     at = np.searchsorted(queries, drawn)
@@ -43,17 +39,11 @@ def _of_city(split: str, city: int, found: Findings, queries: np.ndarray, data: 
                 name=label,
                 text=[_told(found, int(query), data) for query in chosen],
                 hovertemplate="%{text}<extra></extra>",
-                marker={
-                    "symbol": symbol,
-                    "size": 8,
-                    "color": np.log10(np.maximum(errors[chosen], 1e-3)).round(3).tolist(),
-                    "coloraxis": "coloraxis",
-                },
+                marker=distance_colours.marker(errors[chosen], symbol),
             )
         )
-    drawing.update_layout(
-        coloraxis={"colorscale": list(COLOURS), "cmin": 0, "cmax": len(TICKS) - 1, "showscale": False}, dragmode="pan"
-    )
+    distance_colours.scale(drawing, _NEAREST_M)
+    drawing.update_layout(dragmode="pan")
     drawing.update_yaxes(scaleanchor="x", constrain="domain", constraintoward="top", nticks=6)
     drawing.update_xaxes(ticksuffix=" m", constrain="domain", constraintoward="left", nticks=6)
     here = errors[queries]

@@ -7,7 +7,7 @@ from jaxtyping import Int
 
 from vigor_jax import geometry
 from vigor_jax.datasets.cross_view import CrossViewData
-from vigor_jax.report import wording
+from vigor_jax.report import choice, wording
 from vigor_jax.report.embedded_image import data_uri
 from vigor_jax.report.findings import Findings
 
@@ -56,10 +56,9 @@ class Group:
 
 def of_split(found: Findings, data: CrossViewData) -> list[Group]:
     """The best, some between and the worst queries of one split, each once."""
-    titles = ("Best", "Spread evenly between", "Worst")
     return [
         Group(title, [_shown(found, int(query), data) for query in queries])
-        for title, queries in zip(titles, choose(found, EACH), strict=True)
+        for title, queries in zip(choice.TITLES, choose(found, EACH), strict=True)
         if len(queries)
     ]
 
@@ -67,16 +66,8 @@ def of_split(found: Findings, data: CrossViewData) -> list[Group]:
 def choose(
     found: Findings, each: int
 ) -> tuple[Int[np.ndarray, "best"], Int[np.ndarray, "between"], Int[np.ndarray, "worst"]]:
-    """Queries by how they went: rank of the true tile first, then metres; worst first among the worst.
-
-    Those between are at even distances in this order, so that they show the usual case and are nobody's choice.
-    """
-    order = np.lexsort((found.placed_m, found.rank))
-    best, rest = order[:each], order[each:]
-    worst, rest = rest[::-1][:each], rest[: max(0, len(rest) - each)]
-    shown = min(each, len(rest))
-    between = rest[((np.arange(shown) + 0.5) * len(rest) / max(1, shown)).astype(int)]
-    return best, between, worst
+    """Queries by how they went: rank of the true tile first, then metres."""
+    return choice.best_between_worst(np.lexsort((found.placed_m, found.rank)), each)
 
 
 def positions(found: Findings, query: int, tile: int, data: CrossViewData) -> list[Mark]:

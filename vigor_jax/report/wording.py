@@ -107,3 +107,8 @@ def metres(distance: float | int) -> str:
     if distance < 999.5:
         return f"{distance:.0f}{SPACE}m"
     return f"{distance / 1000:.1f}{SPACE}km" if distance < 99_950 else f"{distance / 1000:,.0f}{SPACE}km"
+
+
+def position(lat: float, lon: float) -> str:
+    """Degrees to some ten metres: 48.1374° N, 11.5755° E."""
+    return f"{abs(lat):.4f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.4f}° {'E' if lon >= 0 else 'W'}"

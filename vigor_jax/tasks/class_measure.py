@@ -31,6 +31,12 @@ class Measure(Protocol):
         """The same figures, as far as they can be told, for an answer by one training image each."""
         ...
 
+    def of_images(
+        self, rows: Int[np.ndarray, "images"], probabilities: Float32[np.ndarray, "images classes"]
+    ) -> dict[str, np.ndarray]:
+        """What is found of single images beyond their classes, for the report: [images] each."""
+        ...
+
     def columns(self, metrics: dict[str, float]) -> dict[str, str]:
         """What the epoch table prints of the figures of a split."""
         ...
@@ -69,6 +75,12 @@ class ClassMeasure:
     def of_neighbours(self, rows: Int[np.ndarray, "images"], neighbours: Int[np.ndarray, "images"]) -> dict[str, float]:
         """`top1`."""
         return {"top1": float(np.mean(self._labels[rows] == self._labels[neighbours]))}
+
+    def of_images(
+        self, rows: Int[np.ndarray, "images"], probabilities: Float32[np.ndarray, "images classes"]
+    ) -> dict[str, np.ndarray]:
+        """Nothing."""
+        return {}
 
     def columns(self, metrics: dict[str, float]) -> dict[str, str]:
         """In percent."""

@@ -56,7 +56,7 @@ class ClassificationEvaluation:
         """Evaluates every split.
 
         Findings: `<split>/row`, of the data set; `<split>/label`; `<split>/probable` and `<split>/probability`, the
-        classes of the five highest probabilities and these.
+        classes of the five highest probabilities and these; and what the measure finds of single images.
 
         Raises:
           EvaluationStopped: `should_stop` said so.
@@ -68,6 +68,7 @@ class ClassificationEvaluation:
             metrics |= {f"{split}/{name}": value for name, value in self._measure.metrics(rows, probabilities).items()}
             probable, probability = most_probable(probabilities)
             found = {"row": rows, "label": self._data.labels[rows], "probable": probable, "probability": probability}
+            found |= self._measure.of_images(rows, probabilities)
             findings |= {f"{split}/{name}": array for name, array in found.items()}
         if self._baselines is None:
             self._baselines = self._measured_baselines(should_stop)

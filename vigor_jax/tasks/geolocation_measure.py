@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32, Int
 
+from vigor_jax import geometry
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.geocells import Cells, predicted_position
 from vigor_jax.retrieval.geolocation_accuracy import cell_accuracy, geolocation_accuracy
@@ -43,6 +44,22 @@ class GeolocationMeasure:
         """Those of `geolocation_accuracy`, each photo placed where its neighbour was taken."""
         placed = self._accuracy(rows, self._data.lat[neighbours], self._data.lon[neighbours])
         return {name: value for name, value in placed.items() if not name.startswith(_CHANCE)}
+
+    def of_images(
+        self, rows: Int[np.ndarray, "images"], probabilities: Float32[np.ndarray, "images classes"]
+    ) -> dict[str, np.ndarray]:
+        """`placed_lat` and `placed_lon` in degrees, `error_km` from the true position, and `chance_km` from it to the
+        centre of the cell with the most training photos.
+        """
+        cells, most = self._cells, self._cells.most_frequent
+        placed = predicted_position(cells, probabilities, at=self._at)
+        true = self._data.lat[rows], self._data.lon[rows]
+        return {
+            "placed_lat": placed[0],
+            "placed_lon": placed[1],
+            "error_km": geometry.great_circle_m(*true, *placed) / 1000,
+            "chance_km": geometry.great_circle_m(*true, cells.lat[most], cells.lon[most]) / 1000,
+        }
 
     def columns(self, metrics: dict[str, float]) -> dict[str, str]:
         """Percent and kilometres."""

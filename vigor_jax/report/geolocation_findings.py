@@ -1,0 +1,61 @@
+"""Where the last evaluation of a geolocation run placed every photo."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from vigor_jax.datasets.labelled_images import LabelledImages
+from vigor_jax.report import findings_file
+from vigor_jax.report.run import ReportError
+
+
+@dataclasses.dataclass(frozen=True)
+class GeolocationFindings:
+    """One split's photos, and where each was placed.
+
+    Classes are those of the run's cells: they need not be the ones of the data set, which divides no globe.
+    """
+
+    row: Int[np.ndarray, "photos"]  # of LabelledImages
+    label: Int[np.ndarray, "photos"]  # the true cell; -1: it lies in none
+    probable: Int[np.ndarray, "photos shown"]  # cells, most probable first
+    probability: Float[np.ndarray, "photos shown"]
+    placed_lat: Float[np.ndarray, "photos"]  # degrees
+    placed_lon: Float[np.ndarray, "photos"]
+    error_km: Float[np.ndarray, "photos"]  # from the true position to the placed one
+    chance_km: Float[np.ndarray, "photos"]  # to the centre of the cell with the most training photos
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+def read(workdir: Path, data: LabelledImages) -> dict[str, GeolocationFindings] | None:
+    """The findings of every split; None if the run left none.
+
+    Raises:
+      ReportError: the file is damaged or of another data set.
+    """
+    splits = findings_file.read(workdir)
+    if splits is None:
+        return None
+    path = workdir / findings_file.FILE_NAME
+    return {split: _checked(path, split, arrays, data) for split, arrays in splits.items()}
+
+
+def _checked(path: Path, split: str, arrays: Mapping[str, np.ndarray], data: LabelledImages) -> GeolocationFindings:
+    fields = [field.name for field in dataclasses.fields(GeolocationFindings)]
+    found = GeolocationFindings(**findings_file.chosen(path, split, arrays, fields))
+    findings_file.require_within(path, split, found.row, len(data.lat), f"photo with a position of {data.name}")
+    placed = (np.abs(found.placed_lat) <= 90) & (np.abs(found.placed_lon) <= 180)
+    measured = (found.error_km >= 0) & (found.chance_km >= 0)  # both false of NaN
+    wrong = np.flatnonzero(~(placed & measured))
+    if len(wrong):
+        raise ReportError(
+            f"{path}: photo {wrong[0]} of the split {split} is placed nowhere on the globe: "
+            f"latitude {found.placed_lat[wrong[0]]}, longitude {found.placed_lon[wrong[0]]}, "
+            f"{found.error_km[wrong[0]]} km off. Evaluate the run again."
+        )
+    return found

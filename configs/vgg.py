@@ -21,7 +21,12 @@ is scaled, or `jitter`, S drawn from 256 to 512 for every image. Each tests at o
 `--config.classifier.test_protocol=dense_and_multi_crop` tests as in table 5 at the end.
 
 Deep networks start from He's initialisation. The paper is older: it trained A first and put its outer layers into the
-others (`models/vgg_from_shallower.py`), or took Glorot's, and both can be had from `models/vgg.py`.
+others, or took Glorot's. Both can be had:
+
+    python main.py --config=configs/vgg.py:vgg11 --config.classifier.initialisation=normal ...   (A, in runs/vgg-vgg11)
+    python main.py --config=configs/vgg.py:vgg16 --config.classifier.initialisation=normal \
+        --config.classifier.shallower=runs/vgg-vgg11 ...
+    python main.py --config=configs/vgg.py:vgg16 --config.classifier.initialisation=glorot ...
 """
 
 import ml_collections

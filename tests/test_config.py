@@ -130,6 +130,7 @@ def test_an_impossible_value_names_its_key(path, value, parts):
         ("images.colour_shift", -0.1, ["config.images.colour_shift"]),
         ("classifier.dropout", 1.0, ["config.classifier.dropout = 1.0", "-1 for what the backbone's paper has"]),
         ("classifier.norm_momentum", 1.0, ["config.classifier.norm_momentum = 1.0"]),
+        ("classifier.initialisation", "zeros", ["config.classifier.initialisation", "'glorot'"]),
         ("classifier.test_scales", (), ["config.classifier.test_scales", "at least one"]),
         ("classifier.test_scales", (256, 200), ["config.classifier.test_scales", "config.images.crop = 224"]),
         ("classifier.test_protocol", "crops", ["config.classifier.test_protocol", "'dense_and_multi_crop'"]),
@@ -147,6 +148,18 @@ def test_an_impossible_value_of_labelled_images_names_its_key(path, value, parts
         config_schema.parse(_with(path, value, _IMAGES))
     for part in parts:
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [("initialisation", "glorot"), ("shallower", "runs/vgg-vgg11")])
+def test_only_a_vgg_without_a_weight_file_has_a_choice_of_its_start(key, value):
+    def parse(**changes):
+        return config_schema.parse(_IMAGES | {"classifier": _IMAGES["classifier"] | {key: value} | changes})
+
+    assert getattr(parse(backbone="vgg16").classifier, key) == value
+    with pytest.raises(ConfigError, match=rf"config\.classifier\.{key} = .*VGG alone has a choice"):
+        parse(backbone="resnet50")
+    with pytest.raises(ConfigError, match=rf"config\.classifier\.{key} = .*leave one of them out"):
+        parse(backbone="vgg16", pretrained="vgg16.h5")
 
 
 def test_ways_of_testing_have_their_values():

@@ -21,6 +21,17 @@ def check_classifier(config: Config, require: Callable[[bool, str, str], None]) 
         "classifier.norm_momentum",
         "above 0 and below 1, or 0 for what the backbone's paper has",
     )
+    for key in ("initialisation", "shallower"):
+        require(
+            not getattr(classifier, key) or classifier.backbone.startswith("vgg"),
+            f"classifier.{key}",
+            f"VGG alone has a choice; leave it out for config.classifier.backbone = {shown(classifier.backbone)}",
+        )
+        require(
+            not getattr(classifier, key) or not classifier.pretrained,
+            f"classifier.{key}",
+            f"config.classifier.pretrained = {shown(classifier.pretrained)} is where it starts; leave one of them out",
+        )
     require(bool(classifier.test_scales), "classifier.test_scales", "name at least one size, such as (256,)")
     if config.images is not None:
         require(

@@ -32,6 +32,11 @@ def check_distillation(config: Config, require: Callable[[bool, str, str], None]
             "classifier.test_protocol",
             "embeddings are compared on the centre crop alone, so leave it out",
         )
+        require(
+            not config.classifier.shallower,
+            "classifier.shallower",
+            "a student has no classes, so it cannot take over the logits of another network; leave it out",
+        )
     if config.model is not None:
         require(
             config.model.offset_head == "none",

@@ -67,6 +67,10 @@ class ClassifierConfig:
     dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
     # A weight file of the backbone; its logits are left out if they are of another number of classes. Empty: random.
     pretrained: str = ""
+    # Random kernels of VGG, whose paper has more than one way (models/vgg.py); empty: the backbone's own.
+    initialisation: Literal["", "he", "glorot", "normal"] = ""
+    # The workdir of a finished run of vgg11 or vgg11_lrn: a deeper VGG takes over its outer layers, as in the paper.
+    shallower: str = ""
     test_scales: tuple[int, ...] = (256,)  # Q, of the shorter side; probabilities are averaged over several
     # How the trained network is tested, at the end of the run, beside the centre crop of every evaluation: on whole
     # images and their mirror images, on a grid of crops and theirs, or both.

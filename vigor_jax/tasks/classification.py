@@ -17,7 +17,8 @@ from vigor_jax.losses import cross_entropy
 from vigor_jax.losses.batch_mean import batch_mean
 from vigor_jax.models.preprocessing import preprocess
 from vigor_jax.models.pretrained.conversion import filled
-from vigor_jax.tasks import classifier_network
+from vigor_jax.models.vgg_from_shallower import vgg_from_shallower
+from vigor_jax.tasks import classifier_network, shallower_vgg
 from vigor_jax.tasks.class_measure import Measure
 from vigor_jax.tasks.classification_evaluation import ClassificationEvaluation
 from vigor_jax.tasks.classifier_testing import ClassifierTesting
@@ -41,19 +42,23 @@ class Classification(WithoutCarry):
           measure: what probabilities are worth.
 
         Raises:
-          UserError: there is no such backbone; weights that do not fit; fewer images than a batch holds.
-          ConfigError: the backbone cannot be tested as asked.
+          UserError: there is no such backbone; weights that do not fit; fewer images than a batch holds; no finished
+            run of the shallower network.
+          ConfigError: the backbone cannot be tested as asked; the shallower network is none that it can start from.
         """
         self._config, self._data = config, data
         chosen = config.classifier
         self._model, self._preprocessing, self._pretrained = classifier_network.of(
             config, len(data.class_names), axis_name=_AXIS
         )
+        self._shallower = shallower_vgg.read(config)
         self._training = PhotoTraining(config, data)
         self.steps_per_epoch = self._training.steps_per_epoch
         labels = hashlib.sha256(data.labels.astype(np.int64).tobytes()).hexdigest()
         self.fingerprint = self._training.fingerprint | {"labels": labels}
-        if not chosen.pretrained:
+        if self._shallower is not None:
+            logging.info("%s starts from outer layers of the run in %s.", chosen.backbone, chosen.shallower)
+        elif not chosen.pretrained:
             logging.info("%s starts from random weights: config.classifier.pretrained is empty.", chosen.backbone)
         testing = ClassifierTesting(config, self._model, self._preprocessing, data)
         self._evaluation = ClassificationEvaluation(
@@ -62,9 +67,15 @@ class Classification(WithoutCarry):
         self.metrics_at_end = self._evaluation.metrics_at_end
 
     def init(self, key: jax.Array) -> Variables:
-        """Fresh variables; what a weight file gave replaces theirs."""
+        """Fresh variables; what a weight file or a shallower network gave replaces theirs.
+
+        Raises:
+          UserError: the shallower network's layers are of other shapes.
+        """
         side = self._config.images.crop
         fresh = jax.jit(lambda key: self._model.init(key, jnp.zeros((1, side, side, 3))))(key)
+        if self._shallower is not None:
+            return vgg_from_shallower(fresh, self._shallower)
         return fresh if self._pretrained is None else filled(self._pretrained, fresh)
 
     def batches(self, first_step: int) -> Iterator[Batch]:

@@ -35,6 +35,7 @@ def of(config: Config, classes: int, *, axis_name: str | None) -> tuple[Classifi
         image_size=config.images.crop,
         axis_name=axis_name,
         norm_momentum=chosen.norm_momentum or None,
+        initialisation=chosen.initialisation or None,
     )
     if not chosen.pretrained:
         return model, registry.entry(chosen.backbone).preprocessing, None

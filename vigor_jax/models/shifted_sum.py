@@ -60,11 +60,14 @@ def _windowed_sum(padded: Array, kernel: Array, stride: int, rows: int, columns:
     total = jnp.zeros((), jnp.float32)
     for row in range(kernel.shape[0]):
         for column in range(kernel.shape[0]):
-            below, right = (
-                slice(first, first + (out - 1) * stride + 1, stride) for first, out in ((row, rows), (column, columns))
-            )
-            total = total + padded[:, below, right] * kernel[row, column]
+            reached = padded[:, _reached(row, rows, stride), _reached(column, columns, stride)]
+            total = total + reached * kernel[row, column]
     return total
+
+
+def _reached(position: int, windows: int, stride: int) -> slice:
+    """Of a padded side, what lies under one position of the window in all its places."""
+    return slice(position, position + (windows - 1) * stride + 1, stride)
 
 
 def _gradient_of_images(shape: tuple[int, ...], kernel: Array, stride: int, margins: Margins, gradient: Array) -> Array:
@@ -85,11 +88,8 @@ def _gradient_of_kernel(padded: Array, size: int, stride: int, gradient: Array) 
 
     def of_one(row_and_gradient: tuple[Array, Array]) -> Array:
         row, of_row = row_and_gradient
-        reached = jax.lax.dynamic_slice_in_dim(by_row, row * stride, size)
-        sums = [
-            jnp.sum(reached[:, :, column : column + (columns - 1) * stride + 1 : stride] * of_row, axis=(1, 2))
-            for column in range(size)
-        ]
+        lines = jax.lax.dynamic_slice_in_dim(by_row, row * stride, size)
+        sums = [jnp.sum(lines[:, :, _reached(column, columns, stride)] * of_row, axis=(1, 2)) for column in range(size)]
         return jnp.stack(sums, axis=1)
 
     rows = jnp.arange(gradient.shape[1])

@@ -160,6 +160,26 @@ def test_a_run_that_ends_earlier_is_tested_there(toy_task, toy_config, register_
     assert metrics["validation/dense_top1"] == 4
 
 
+def test_a_complete_run_is_evaluated_by_the_config_that_it_is_started_with(
+    toy_task, toy_config, register_toy, tmp_path
+):
+    def start(score, **changes):
+        """(Which steps were evaluated, what summary and history say)."""
+        task = toy_task(scores=[score])
+        register_toy(task)
+        found = train_and_evaluate(toy_config(epochs=1, **changes), tmp_path)["metrics"]["validation/top1"]
+        assert [row["validation/top1"] for row in rows(tmp_path) if "epoch" in row] == [found]
+        return task.evaluated_steps, found
+
+    assert start(0.1) == ([4], 0.1)
+    assert start(0.2) == ([], 0.1)
+    assert start(0.3, eval_batch_size=3) == ([4], 0.3)
+    assert start(0.4, eval_batch_size=3) == ([], 0.3)
+    assert start(0.5) == ([4], 0.5)  # the checkpoint's own metrics are 0.1, but the findings would be of another
+    (tmp_path / "summary.json").unlink()
+    assert start(0.6, eval_batch_size=3) == ([4], 0.6)
+
+
 def test_killed_before_the_report_makes_it_at_the_next_start(toy_task, toy_config, register_toy, tmp_path, monkeypatch):
     task, config = toy_task(), toy_config(epochs=1)
     register_toy(task)

@@ -112,8 +112,7 @@ def _go_through(run: Run, start_up: StartUp, *, allow_changes: bool, profile: bo
     """Goes on from the newest checkpoint, if there is one, and to the end."""
     begin = resume.begin(run, allow_changes=allow_changes)
     first, total = begin.step, run.total_steps
-    if first == total and begin.metrics is not None and not run.task.metrics_at_end <= begin.metrics.keys():
-        # The run was to be longer, or to be tested in another way, when this step was evaluated.
+    if first == total and not hosts.from_first(lambda: resume.last_evaluation_stands(run, begin)):
         begin = dataclasses.replace(begin, metrics=None)
     start_up.ended("state")
     _show_plan(run, first)

@@ -5,7 +5,7 @@ from typing import Any
 from absl import logging
 
 from vigor_jax.config import ConfigError
-from vigor_jax.train import record, state
+from vigor_jax.train import metric_writer, record, state
 from vigor_jax.train.checkpoint import Restored
 from vigor_jax.train.run import Run
 
@@ -36,6 +36,22 @@ def begin(run: Run, *, allow_changes: bool) -> Restored:
     )
     run.task.restore_plan(restored.plan)
     return restored
+
+
+def last_evaluation_stands(run: Run, begin: Restored) -> bool:
+    """Whether the evaluation of the last step is the one that this start would make, and the newest in the workdir.
+
+    It is not where the run was to be longer then, or is now to be tested in another way, or was so meanwhile: metrics,
+    findings and the table of epochs would be of several evaluations.
+    """
+    if begin.metrics is None or not run.task.metrics_at_end <= begin.metrics.keys():
+        return False
+    stored = run.checkpoints.record(begin.step)
+    if record.changes(stored, run.record) or record.differences(stored, run.record):
+        return False
+    rows = metric_writer.read(run.workdir / metric_writer.FILE_NAME)
+    evaluations = [row for row in rows if "epoch" in row and row["step"] == begin.step]
+    return any({"step": begin.step, "epoch": row["epoch"], **begin.metrics} == row for row in evaluations)
 
 
 def _require_resumable(run: Run, step: int, stored: dict[str, Any], allow_changes: bool) -> None:

@@ -10,9 +10,10 @@ these are called. --config.distillation.teacher=DIR names another run; a weight 
 it is of as --config.distillation.teacher_backbone.
 
 Data: the Grocery Store photos as of configs/grocery.py; its held-out photos select the checkpoint.
-Hardware: two CPU cores. Time: not measured.
-Expect: not measured. `distance` and `cosine` from the teacher's embeddings stand beside those of the nearest constant,
-`agreement`, how often the nearest neighbour among the held-out photos is the teacher's, beside that of pixels.
+Hardware: two CPU cores. Time: four minutes, and five for the teacher.
+Expect (three seeds): in the test a squared `distance` of 0.215 +- 0.017 from the teacher's embeddings, where the
+nearest constant is 0.785 off; an `agreement` of 41.8 +- 3.7 %, where pixels have 16.6: how often the nearest neighbour
+among the photos of the split is the teacher's (docs/results.md).
 """
 
 import ml_collections

@@ -1,7 +1,7 @@
 """What the last evaluation of a classifier found for every image."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +35,10 @@ def read(workdir: Path, data: LabelledImages) -> dict[str, ClassFindings] | None
     Raises:
       ReportError: the file is damaged or of another data set.
     """
-    splits = findings_file.read(workdir)
-    if splits is None:
-        return None
-    path = workdir / findings_file.FILE_NAME
-    return {split: _checked(path, split, arrays, data) for split, arrays in splits.items()}
+    return findings_file.read(workdir, functools.partial(_checked, data=data))
 
 
-def _checked(path: Path, split: str, arrays: Mapping[str, np.ndarray], data: LabelledImages) -> ClassFindings:
+def _checked(path: Path, split: str, arrays: findings_file.Arrays, data: LabelledImages) -> ClassFindings:
     fields = [field.name for field in dataclasses.fields(ClassFindings)]
     found = ClassFindings(**findings_file.chosen(path, split, arrays, fields))
     findings_file.require_within(path, split, found.row, len(data), f"row of {data.name}")

@@ -1,7 +1,7 @@
 """What the last evaluation of a cross-view model found for every query."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +39,10 @@ def read(workdir: Path, data: CrossViewData) -> dict[str, Findings] | None:
     Raises:
       ReportError: the file is damaged or of another data set.
     """
-    splits = findings_file.read(workdir)
-    if splits is None:
-        return None
-    path = workdir / findings_file.FILE_NAME
-    return {name: _checked(path, name, arrays, data) for name, arrays in splits.items()}
+    return findings_file.read(workdir, functools.partial(_checked, data=data))
 
 
-def _checked(path: Path, split: str, arrays: Mapping[str, np.ndarray], data: CrossViewData) -> Findings:
+def _checked(path: Path, split: str, arrays: findings_file.Arrays, data: CrossViewData) -> Findings:
     fields = [field.name for field in dataclasses.fields(Findings)]
     required = [name for name in fields if name not in _OPTIONAL]
     found = Findings(**findings_file.chosen(path, split, arrays, required, _OPTIONAL))

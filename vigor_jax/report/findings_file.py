@@ -2,8 +2,9 @@
 
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,8 +13,17 @@ from vigor_jax.report.run import ReportError
 FILE_NAME = "findings.npz"
 
 
-def read(workdir: Path) -> dict[str, dict[str, np.ndarray]] | None:
-    """`{split: {name: array}}` of everything in the file; None if the run left none.
+Arrays = Mapping[str, np.ndarray]
+Findings = TypeVar("Findings")
+
+
+def read(workdir: Path, checked: Callable[[Path, str, Arrays], Findings]) -> dict[str, Findings] | None:
+    """The findings of every split; None if the run left none.
+
+    Args:
+      workdir: of the run.
+      checked: makes findings of the file's path, a split's name and its arrays by name; raises ReportError if they
+        cannot be.
 
     Raises:
       ReportError: the file is damaged.
@@ -32,13 +42,13 @@ def read(workdir: Path) -> dict[str, dict[str, np.ndarray]] | None:
         split, slash, name = key.partition("/")
         if slash:
             splits.setdefault(split, {})[name] = array
-    return splits
+    return {split: checked(path, split, found) for split, found in splits.items()}
 
 
 def chosen(
     path: Path,
     split: str,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Arrays,
     required: Sequence[str],
     optional: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:

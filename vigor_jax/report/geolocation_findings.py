@@ -1,7 +1,7 @@
 """Where the last evaluation of a geolocation run placed every photo."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +38,10 @@ def read(workdir: Path, data: LabelledImages) -> dict[str, GeolocationFindings] 
     Raises:
       ReportError: the file is damaged or of another data set.
     """
-    splits = findings_file.read(workdir)
-    if splits is None:
-        return None
-    path = workdir / findings_file.FILE_NAME
-    return {split: _checked(path, split, arrays, data) for split, arrays in splits.items()}
+    return findings_file.read(workdir, functools.partial(_checked, data=data))
 
 
-def _checked(path: Path, split: str, arrays: Mapping[str, np.ndarray], data: LabelledImages) -> GeolocationFindings:
+def _checked(path: Path, split: str, arrays: findings_file.Arrays, data: LabelledImages) -> GeolocationFindings:
     fields = [field.name for field in dataclasses.fields(GeolocationFindings)]
     found = GeolocationFindings(**findings_file.chosen(path, split, arrays, fields))
     findings_file.require_within(path, split, found.row, len(data.lat), f"photo with a position of {data.name}")

@@ -1,8 +1,13 @@
 """Two small cities of coloured noise, and configs that train on them."""
 
 import dataclasses
+import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
 from vigor_jax import config as configs
@@ -10,6 +15,9 @@ from vigor_jax import datasets
 from vigor_jax.config import Config
 from vigor_jax.datasets import protocol
 from vigor_jax.datasets.cross_view import CrossViewData
+from vigor_jax.train import mesh as meshes
+from vigor_jax.train.checkpoint import Checkpoints
+from vigor_jax.train.state import TrainState
 
 
 @pytest.fixture(scope="session")
@@ -83,3 +91,25 @@ def town(town_config) -> Town:
         validation_fraction=config.data.validation_fraction,
     )
     return Town(data, splits)
+
+
+@pytest.fixture(scope="session")
+def leave_run() -> Callable[..., None]:
+    """`(workdir, config, variables)`: makes the workdir what a run of the config leaves that ended with them."""
+
+    def leave(workdir: Path, config: Config, variables: dict[str, Any]) -> None:
+        model_state = dict(variables)
+        state = TrainState(
+            step=np.int32(3),
+            params=model_state.pop("params"),
+            model_state=model_state,
+            opt_state={},
+            first_nonfinite_step=np.int32(-1),
+            carry={},
+        )
+        state = jax.device_put(state, meshes.replicated(meshes.data_mesh(jax.devices()[:1])))
+        with Checkpoints(workdir / "checkpoints", newest=1, selection_metric="validation/top1") as checkpoints:
+            checkpoints.save(3, state, {"config": {}}, None)
+        (workdir / "summary.json").write_text(json.dumps({"config": configs.to_dict(config)}))
+
+    return leave

@@ -30,7 +30,6 @@ from vigor_jax.train import loop
 from vigor_jax.train import mesh as meshes
 from vigor_jax.train import state as states
 from vigor_jax.train import step as steps
-from vigor_jax.train.checkpoint import Checkpoints
 
 OPTIMIZER = optax.sgd(1.0)  # shows the gradient itself
 QUICK = {"xla_backend_optimization_level": 0}
@@ -124,24 +123,12 @@ def taught():
 
 
 @pytest.fixture(scope="module")
-def teacher(taught, tmp_path_factory):
+def teacher(taught, tmp_path_factory, leave_run):
     """The workdir of a run of 'classification' that ended with these variables."""
     workdir = tmp_path_factory.mktemp("teacher")
-    model_state = {"batch_stats": taught[1]["batch_stats"]}
-    state = states.TrainState(
-        step=np.int32(3),
-        params=taught[1]["params"],
-        model_state=model_state,
-        opt_state={},
-        first_nonfinite_step=np.int32(-1),
-        carry={},
-    )
-    state = jax.device_put(state, meshes.replicated(meshes.data_mesh(jax.devices()[:1])))
-    with Checkpoints(workdir / "checkpoints", newest=1, selection_metric="validation/top1") as checkpoints:
-        checkpoints.save(3, state, {"config": {}}, None)
     tree = tree_of(**{"task": "classification", "classifier.backbone": "wide"})
     del tree["distillation"]
-    (workdir / "summary.json").write_text(json.dumps({"config": configs.to_dict(configs.parse(tree))}))
+    leave_run(workdir, configs.parse(tree), taught[1])
     return workdir
 
 

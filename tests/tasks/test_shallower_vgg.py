@@ -1,6 +1,5 @@
 """A run of a deep VGG starts from the outer layers that a finished run of a shallow one has learnt."""
 
-import json
 from functools import partial
 
 import jax
@@ -20,9 +19,6 @@ from vigor_jax.models.vgg import NAMES, VGG, VGGHead
 from vigor_jax.saved_runs.finished_run import NoFinishedRun
 from vigor_jax.tasks.class_measure import ClassMeasure
 from vigor_jax.tasks.classification import Classification
-from vigor_jax.train import mesh as meshes
-from vigor_jax.train import state as states
-from vigor_jax.train.checkpoint import Checkpoints
 
 CLASSES = ("blue", "green", "red")
 COPIED = {f"backbone/{name}" for name in ("conv1_1", "conv2_1", "conv3_1", "conv3_2")} | {"head/fc6", "head/fc7"}
@@ -68,7 +64,7 @@ def config_of(**chosen):
 
 
 @pytest.fixture
-def finished(tmp_path):
+def finished(tmp_path, leave_run):
     """`(classes=3, **classifier keys) -> (workdir, params)` of a run that has learnt random numbers."""
 
     def finish(classes=3, **chosen):
@@ -77,18 +73,7 @@ def finished(tmp_path):
         shapes = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, 32, 32, 3))), jax.random.key(0))
         rng = np.random.default_rng(1)
         params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes["params"])
-        state = states.TrainState(
-            step=np.int32(3),
-            params=params,
-            model_state={},
-            opt_state={},
-            first_nonfinite_step=np.int32(-1),
-            carry={},
-        )
-        state = jax.device_put(state, meshes.replicated(meshes.data_mesh(jax.devices()[:1])))
-        with Checkpoints(tmp_path / "checkpoints", newest=1, selection_metric="validation/top1") as checkpoints:
-            checkpoints.save(3, state, {"config": {}}, None)
-        (tmp_path / "summary.json").write_text(json.dumps({"config": configs.to_dict(config)}))
+        leave_run(tmp_path, config, {"params": params})
         return tmp_path, params
 
     return finish

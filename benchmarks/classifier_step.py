@@ -94,7 +94,7 @@ class ClassifierTask(Classification):
         """Not that of the task, which opens a data set."""
         self._config = config
         self.network, self._preprocessing, self._pretrained = classifier_network.of(config, _CLASSES, axis_name=AXIS)
-        self._model = self.network
+        self._model, self._shallower = self.network, None
 
 
 class OurStep:

@@ -135,7 +135,8 @@ def _equations(program: Jaxpr, outer: Path = (), times: int = 1) -> Iterator[tup
         elif kind == "scan":
             yield from _equations(inner[0], scope, times * equation.params["length"])
         elif kind == "cond":
-            yield from _equations(max(inner, key=_total), scope, times)
+            # Of equals the last, the form for accelerators, whose kind of layer is the one that papers name.
+            yield from _equations(max(reversed(inner), key=_total), scope, times)
         elif kind == "while" and any(_total(one) for one in inner):
             raise ValueError("a matrix product lies in a while loop; how often it is computed cannot be told")
         else:

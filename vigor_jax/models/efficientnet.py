@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vigor_jax.models.depthwise_convolution import DepthwiseConvolution
+from vigor_jax.models.pointwise_convolution import PointwiseConvolution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,7 +222,7 @@ class _Block(nn.Module):
         return features + drop(residual)
 
     def _pointwise(self, features: Array, channels: int, name: str) -> Array:
-        return nn.Conv(channels, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=_HE, name=name)(features)
+        return PointwiseConvolution(channels, dtype=self.dtype, kernel_init=_HE, name=name)(features)
 
     def _excitation(self, features: Array, squeezed: int) -> Array:
         """Weights in 0..1 of an image's channels; `squeezed` follows the block's input, not the expanded features."""
@@ -247,14 +248,8 @@ class EfficientNetHead(nn.Module):
         self, features: Float[Array | np.ndarray, "batch rows columns channels"], *, train: bool = False
     ) -> Float[Array, "batch pooled"]:
         """The mean over all positions."""
-        features = nn.Conv(
-            round_filters(_HEAD_CHANNELS, self.width),
-            (1, 1),
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=_HE,
-            name="head_conv",
-        )(features)
+        channels = round_filters(_HEAD_CHANNELS, self.width)
+        features = PointwiseConvolution(channels, dtype=self.dtype, kernel_init=_HE, name="head_conv")(features)
         norm = _BatchNorm(train, self.epsilon, self.momentum, self.dtype, self.axis_name)
         features = nn.swish(norm("head_bn")(features))
         return jnp.mean(features, axis=(1, 2), dtype=jnp.float32)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vigor_jax.models.depthwise_convolution import DepthwiseConvolution
+from vigor_jax.models.pointwise_convolution import PointwiseConvolution
 
 # Output channels and stride of the thirteen depthwise separable blocks.
 _BLOCKS = (
@@ -127,6 +128,8 @@ class MobileNet(nn.Module):
         options = {"kernel_init": nn.initializers.truncated_normal(0.09), "dtype": self.dtype, "name": name}
         if depthwise:
             features = DepthwiseConvolution(size, stride, **options)(features)
+        elif size == 1:
+            features = PointwiseConvolution(channels, stride, **options)(features)
         else:
             features = nn.Conv(channels, (size, size), strides=stride, use_bias=False, **options)(features)
         features = nn.BatchNorm(

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vigor_jax.models.pointwise_convolution import PointwiseConvolution
+
 # Bottlenecks of each stage in table 1 of the paper.
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
@@ -88,16 +90,10 @@ class _Bottleneck(nn.Module):
     @nn.compact
     def __call__(self, features: Array, train: bool) -> Array:
         def convolved(inputs: Array, channels: int, size: int, stride: int, name: str) -> Array:
-            convolution = nn.Conv(
-                channels,
-                (size, size),
-                stride,
-                padding=size // 2,
-                use_bias=False,
-                dtype=self.dtype,
-                kernel_init=_HE,
-                name=name,
-            )
+            options = {"dtype": self.dtype, "kernel_init": _HE, "name": name}
+            if size == 1:
+                return PointwiseConvolution(channels, stride, **options)(inputs)
+            convolution = nn.Conv(channels, (size, size), stride, padding=size // 2, use_bias=False, **options)
             return convolution(inputs)
 
         def normalised(inputs: Array, name: str, scale: nn.initializers.Initializer = nn.initializers.ones) -> Array:

@@ -14,7 +14,7 @@ class PointwiseConvolution(nn.Module):
     """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), channels] in `dtype`: a 1x1 convolution, no bias.
 
     Its one parameter, `kernel` [1, 1, C, channels] in float32, is that of `flax.linen.Conv`, and so is the result, to
-    rounding. On CPUs it is one matrix product, with its gradients two to six times as fast as XLA's convolution there
+    rounding. On CPUs it is one matrix product, with its gradients about twice as fast as XLA's convolution there
     (docs/performance.md).
 
     Attributes:

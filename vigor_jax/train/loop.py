@@ -129,7 +129,7 @@ def _go_through(run: Run, start_up: StartUp, *, allow_changes: bool, profile: bo
         else:
             if profile:
                 _warn_of_no_step()
-            if pauses.metrics is None:  # fewer epochs than at the start
+            if pauses.metrics is None:  # its evaluation, if there was one, does not stand
                 pauses.evaluate_now(state, first)
     return ending.finish(run, pauses.metrics, log.throughput())
 

@@ -8,8 +8,10 @@ Kept short; everything it calls can be called from Python:
 import sys
 from collections.abc import Sequence
 
-from vigor_jax import command_line, console, distributed
+from vigor_jax import console
+from vigor_jax.commands import flags
 from vigor_jax.errors import PREEMPTED, Preempted, UserError
+from vigor_jax.parallel import distributed
 
 
 def main(argv: Sequence[str]) -> int:
@@ -17,10 +19,10 @@ def main(argv: Sequence[str]) -> int:
     console.set_up()
     code = 1
     try:
-        processes, argv = command_line.processes(argv)
-        allow_changes, argv = command_line.allows_changes(argv)
-        profile, argv = command_line.profiles(argv)
-        config, workdir = command_line.parse(argv)
+        processes, argv = flags.processes(argv)
+        allow_changes, argv = flags.allows_changes(argv)
+        profile, argv = flags.profiles(argv)
+        config, workdir = flags.parse(argv)
         # Not before the flags are known to be good: an error in them shall not wait for JAX to load.
         from vigor_jax import compilation_cache
         from vigor_jax.train.loop import train_and_evaluate

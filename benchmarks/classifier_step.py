@@ -36,10 +36,10 @@ from vigor_jax.models import registry
 from vigor_jax.models.cost import cost
 from vigor_jax.models.preprocessing import PREPROCESSINGS
 from vigor_jax.models.pretrained import mobilenet, vgg
-from vigor_jax.tasks import classifier_network
-from vigor_jax.tasks.classification import Classification
+from vigor_jax.parallel.mesh import AXIS, data_mesh
+from vigor_jax.tasks.classification import network as classifier_network
+from vigor_jax.tasks.classification.task import Classification
 from vigor_jax.train import optimizer, state, step
-from vigor_jax.train.mesh import AXIS, data_mesh
 
 _PEERS = {"pytorch_eager": False, "pytorch_compile": True}  # compiled?
 _CLASSES = 1000

@@ -161,7 +161,7 @@ def _compiled_memory(size: tuple[int, int, int]) -> None:
 
 
 class Ours:
-    """As `vigor_jax.tasks.cross_view_evaluation` does it, from descriptors that are on the devices."""
+    """As `vigor_jax.tasks.cross_view.evaluation` does it, from descriptors that are on the devices."""
 
     def __init__(self, data: Gallery):
         self._data = data

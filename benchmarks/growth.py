@@ -32,10 +32,10 @@ from safa_step import Batches, SafaStep, Size, mine, shapes
 
 from vigor_jax.config import OptimizerConfig
 from vigor_jax.mining import pool
+from vigor_jax.parallel.mesh import AXIS, data_mesh, pmap
 from vigor_jax.retrieval.ranks import ranks
 from vigor_jax.retrieval.top_k import top_k
 from vigor_jax.train import optimizer, state, step
-from vigor_jax.train.mesh import AXIS, data_mesh, pmap
 
 _FULL = Size(batch=14, image=320, width=1.0, dtype="bfloat16", capacity=40_000, hardest=100)
 _ON_A_CPU = Size(batch=8, image=64, width=0.125, dtype="float32", capacity=4000, hardest=20)

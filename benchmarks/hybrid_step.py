@@ -11,10 +11,10 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vigor_jax.config import BatchConfig, Config, DataConfig, LossConfig, ModelConfig
-from vigor_jax.tasks.cross_view import CrossView
-from vigor_jax.tasks.cross_view_model import cross_view_model
+from vigor_jax.parallel.mesh import AXIS
+from vigor_jax.tasks.cross_view.model import cross_view_model
+from vigor_jax.tasks.cross_view.task import CrossView
 from vigor_jax.train import optimizer, state, step
-from vigor_jax.train.mesh import AXIS
 
 
 @dataclasses.dataclass(frozen=True)

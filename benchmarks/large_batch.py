@@ -32,8 +32,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vigor_jax import config as configs
 from vigor_jax.config import Config
+from vigor_jax.parallel.mesh import AXIS, data_mesh, require_divisible
 from vigor_jax.train import optimizer, state, step
-from vigor_jax.train.mesh import AXIS, data_mesh, require_divisible
 
 _TOLERANCE = 1e-5
 _PUBLISHED = (16, 32, 64, 128, 256, 512)

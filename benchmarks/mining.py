@@ -28,8 +28,8 @@ from safa_step import Batches, SafaStep, Size, mine
 
 from vigor_jax.config import OptimizerConfig
 from vigor_jax.mining import pool
+from vigor_jax.parallel.mesh import AXIS, data_mesh, pmap
 from vigor_jax.train import optimizer, state, step
-from vigor_jax.train.mesh import AXIS, data_mesh, pmap
 
 _PANORAMAS = 52_609  # that train in VIGOR's same-area protocol
 _SMALL = {"batch": 8, "image": 64, "width": 0.125, "capacity": 4000, "dtype": "float32", "rounds": 3, "queries": 64}

@@ -12,9 +12,9 @@ from jax.sharding import NamedSharding
 from vigor_jax.config import ModelConfig
 from vigor_jax.losses import soft_margin_triplet
 from vigor_jax.mining import pool
-from vigor_jax.tasks.cross_view_model import cross_view_model
+from vigor_jax.parallel.mesh import AXIS
+from vigor_jax.tasks.cross_view.model import cross_view_model
 from vigor_jax.tasks.task import LossOutput, WithoutCarry
-from vigor_jax.train.mesh import AXIS
 
 TILES = 90_618  # of VIGOR
 

@@ -28,7 +28,7 @@ from figures import emit, median_ratio, spread_percent, taking_turns
 from hybrid_step import HybridStep, Size, config_of, noise_batch
 
 from vigor_jax.config import Config
-from vigor_jax.train.mesh import data_mesh
+from vigor_jax.parallel.mesh import data_mesh
 
 _AS_IT_IS = "as it is"
 CANDIDATES: dict[str, Callable[[], contextlib.AbstractContextManager]] = {

@@ -38,8 +38,8 @@ from operation_count import hybrid_step_flop
 from product_rate import measured_peak
 
 from vigor_jax.config import Config, OptimizerConfig
+from vigor_jax.parallel.mesh import data_mesh
 from vigor_jax.train import optimizer
-from vigor_jax.train.mesh import data_mesh
 
 _PEERS = {"pytorch_eager": False, "pytorch_compile": True}  # compiled?
 _SMALL = {"batch": "8", "image": 64, "width": 0.125, "backbone": "vgg11", "dtype": "float32", "rounds": 3, "steps": 1}

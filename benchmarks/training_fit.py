@@ -22,12 +22,13 @@ from vigor_jax.config import Config
 from vigor_jax.datasets import protocol
 from vigor_jax.datasets.protocol import EvaluationSplit
 from vigor_jax.errors import UserError
-from vigor_jax.saved_runs import finished_run
-from vigor_jax.tasks.cross_view import CrossView
-from vigor_jax.tasks.cross_view_evaluation import Evaluation
-from vigor_jax.tasks.cross_view_model import offset_of
-from vigor_jax.tasks.task import Evaluated, Variables
-from vigor_jax.train.mesh import data_mesh, replicated
+from vigor_jax.models.variables import Variables
+from vigor_jax.parallel.mesh import data_mesh, replicated
+from vigor_jax.tasks.cross_view.evaluation import Evaluation
+from vigor_jax.tasks.cross_view.model import offset_of
+from vigor_jax.tasks.cross_view.task import CrossView
+from vigor_jax.tasks.task import Evaluated
+from vigor_jax.workdir import finished_run
 
 _METRICS = ("top1", "top5", "hit_rate", "queries", "gallery", "found_median_m", "centre_found_median_m")
 

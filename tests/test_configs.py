@@ -8,7 +8,7 @@ import pytest
 
 from vigor_jax import config as config_schema
 from vigor_jax.models import registry
-from vigor_jax.tasks.cross_view_towers import check_towers
+from vigor_jax.tasks.cross_view.towers import check_towers
 
 _CONFIGS = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
 

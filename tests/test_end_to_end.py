@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import main
-from vigor_jax import command_line, compilation_cache, config, console
+from vigor_jax import compilation_cache, config, console
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("validation", "cross_area")

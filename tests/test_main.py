@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vigor_jax import command_line
+from vigor_jax.commands import flags
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """\
@@ -91,8 +91,8 @@ def test_missing_usage_names_the_demo(run_main):
 
 
 def test_profile_is_a_switch():
-    assert command_line.profiles(["main.py", "--config=c.py", "--profile"]) == (True, ["main.py", "--config=c.py"])
-    assert command_line.profiles(["main.py", "--profile=false", "x"]) == (False, ["main.py", "x"])
-    assert command_line.profiles(["main.py"]) == (False, ["main.py"])
-    with pytest.raises(command_line.UsageError, match="--profile=maybe"):
-        command_line.profiles(["main.py", "--profile=maybe"])
+    assert flags.profiles(["main.py", "--config=c.py", "--profile"]) == (True, ["main.py", "--config=c.py"])
+    assert flags.profiles(["main.py", "--profile=false", "x"]) == (False, ["main.py", "x"])
+    assert flags.profiles(["main.py"]) == (False, ["main.py"])
+    with pytest.raises(flags.UsageError, match="--profile=maybe"):
+        flags.profiles(["main.py", "--profile=maybe"])

@@ -12,7 +12,7 @@ from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.input.mined_batches import MinedBatchPlan
 from vigor_jax.input.sampling import BatchPlan, SamplingError
 from vigor_jax.mining.mined_table import MinedTable, MinedTableClosed
-from vigor_jax.train.mesh import data_mesh
+from vigor_jax.parallel.mesh import data_mesh
 
 BATCH, K, LAG = 8, 10, 3
 

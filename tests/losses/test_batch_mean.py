@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from vigor_jax.losses.batch_mean import batch_mean
-from vigor_jax.train.mesh import data_mesh, pmap
+from vigor_jax.parallel.mesh import data_mesh, pmap
 
 _VALUES = np.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0, 7.0, 12.0], np.float32)
 _VALID = np.array([True, True, False, True, False, False, False, True])

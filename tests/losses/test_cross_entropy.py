@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from vigor_jax.losses import cross_entropy
-from vigor_jax.train.mesh import data_mesh, pmap
+from vigor_jax.parallel.mesh import data_mesh, pmap
 
 
 def test_explicit_sum():

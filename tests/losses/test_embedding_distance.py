@@ -5,7 +5,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from vigor_jax.losses import embedding_distance
-from vigor_jax.train.mesh import data_mesh, pmap
+from vigor_jax.parallel.mesh import data_mesh, pmap
 
 
 def _rows(count: int) -> tuple[np.ndarray, np.ndarray]:

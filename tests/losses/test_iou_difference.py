@@ -6,7 +6,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from vigor_jax.losses import iou_difference, iou_ratio
-from vigor_jax.train.mesh import data_mesh, pmap
+from vigor_jax.parallel.mesh import data_mesh, pmap
 
 
 def _rows(count: int) -> tuple[np.ndarray, ...]:

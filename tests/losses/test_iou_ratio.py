@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 from vigor_jax import geometry
 from vigor_jax.losses import iou_ratio
-from vigor_jax.train.mesh import data_mesh, pmap
+from vigor_jax.parallel.mesh import data_mesh, pmap
 
 
 def _rows(count: int) -> tuple[np.ndarray, ...]:

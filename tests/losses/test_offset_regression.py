@@ -5,7 +5,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from vigor_jax.losses import offset_regression
-from vigor_jax.train.mesh import data_mesh, pmap
+from vigor_jax.parallel.mesh import data_mesh, pmap
 
 
 def test_explicit_sum():

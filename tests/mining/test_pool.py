@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from vigor_jax.mining import pool as mining_pool
-from vigor_jax.train.mesh import AXIS, data_mesh, pmap
+from vigor_jax.parallel.mesh import AXIS, data_mesh, pmap
 
 DIM = 5
 DEVICES = (1, 2, 3, 4, 8)

@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec
 
 from vigor_jax.models.depthwise_convolution import DepthwiseConvolution, grouped_convolution
 from vigor_jax.models.shifted_sum import shifted_sum
-from vigor_jax.train import mesh as meshes
+from vigor_jax.parallel import mesh as meshes
 
 
 def both(dtype=jnp.float32, **settings):

@@ -15,7 +15,7 @@ from vigor_jax.losses import soft_margin_triplet
 from vigor_jax.models import CrossViewModel, registry, towers
 from vigor_jax.models.cross_view import with_tower_weights
 from vigor_jax.models.micro_batches import training_pairs
-from vigor_jax.train import mesh as meshes
+from vigor_jax.parallel import mesh as meshes
 
 # Each program here runs once.
 _QUICK = {"xla_backend_optimization_level": 0}

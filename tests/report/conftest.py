@@ -14,9 +14,9 @@ from vigor_jax.datasets import image_codec
 from vigor_jax.datasets.cross_view import CrossViewData
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.report.class_findings import ClassFindings
-from vigor_jax.report.findings import Findings
 from vigor_jax.report.geolocation_findings import GeolocationFindings
-from vigor_jax.train import findings as stored
+from vigor_jax.report.query_findings import Findings
+from vigor_jax.workdir import findings as stored
 
 STEPS, EPOCHS = 12, 3
 SPLITS = ("validation", "cross_area")

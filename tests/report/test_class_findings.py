@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vigor_jax.report import class_findings
-from vigor_jax.report.run import ReportError
+from vigor_jax.workdir.results import ReportError
 
 
 def test_read_gives_back_what_was_written(write_class_run, class_data, class_found, tmp_path):

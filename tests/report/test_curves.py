@@ -1,7 +1,7 @@
 import json
 
 from vigor_jax.report import curves
-from vigor_jax.report import run as runs
+from vigor_jax.workdir import results as runs
 
 
 def test_a_metric_by_epoch_with_the_same_figures_beside(write_run, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from vigor_jax import report
+from vigor_jax.tasks.classification import report as classification_report
+from vigor_jax.tasks.cross_view import report as cross_view_report
+from vigor_jax.tasks.geolocation import report as geolocation_report
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -27,6 +31,18 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+def classification_page(data):
+    return partial(classification_report.content, data=data)
+
+
+def cross_view_page(data):
+    return partial(cross_view_report.content, data=data)
+
+
+def geolocation_page(data):
+    return partial(geolocation_report.content, data=data)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +88,7 @@ def opened(visit, write_run, tmp_path):
 
     def open_page(**how):
         run = write_run(tmp_path)
-        visit(report.write(run.workdir, run.data), **how)
+        visit(report.write(run.workdir, cross_view_page(run.data)), **how)
         return run
 
     return open_page
@@ -235,7 +251,7 @@ def test_a_tile_is_enlarged_and_left_by_keyboard(browser, opened):
 
 @pytest.mark.parametrize("width", [1280, 375])
 def test_the_confusions_of_a_classifier_are_drawn(width, browser, visit, write_class_run, class_data, tmp_path):
-    visit(report.write(write_class_run(tmp_path), class_data), width=width)
+    visit(report.write(write_class_run(tmp_path), classification_page(class_data)), width=width)
     inside, maps, names, photos = browser.execute_script("""
         const plot = document.querySelector("#confusions-test");
         return [
@@ -252,7 +268,7 @@ def test_the_confusions_of_a_classifier_are_drawn(width, browser, visit, write_c
 
 @pytest.mark.parametrize("width", [1280, 375])
 def test_the_photos_of_a_geolocation_run_are_drawn(width, browser, visit, write_geolocation_run, photo_data, tmp_path):
-    visit(report.write(write_geolocation_run(tmp_path), photo_data), width=width)
+    visit(report.write(write_geolocation_run(tmp_path), geolocation_page(photo_data)), width=width)
     inside, photos = browser.execute_script("""
         return [
           document.documentElement.scrollWidth <= innerWidth,

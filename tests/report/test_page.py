@@ -3,14 +3,20 @@
 import html.parser
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 
 from vigor_jax import report
-from vigor_jax.report import findings_file
-from vigor_jax.report.findings import Findings
-from vigor_jax.report.run import ReportError
+from vigor_jax.report.query_findings import Findings
+from vigor_jax.tasks.cross_view import report as cross_view_report
+from vigor_jax.workdir import findings
+from vigor_jax.workdir.results import ReportError
+
+
+def cross_view_page(data):
+    return partial(cross_view_report.content, data=data)
 
 
 class Reader(html.parser.HTMLParser):
@@ -41,7 +47,7 @@ class Reader(html.parser.HTMLParser):
 
 
 def read(run):
-    path = report.write(run.workdir, run.data)
+    path = report.write(run.workdir, cross_view_page(run.data))
     assert path == run.workdir / "report.html"
     page = Reader(path.read_text())
     return page, re.sub(r"\s+", " ", " ".join(page.text))
@@ -110,7 +116,7 @@ def test_every_image_is_named(page):
 
 def test_it_is_a_function_of_the_workdir_and_the_data(write_run, tmp_path):
     run = write_run(tmp_path)
-    pages = [report.write(run.workdir, run.data).read_bytes() for _ in range(2)]
+    pages = [report.write(run.workdir, cross_view_page(run.data)).read_bytes() for _ in range(2)]
     assert pages[0] == pages[1]
     assert not list(run.workdir.glob("*.tmp"))
 
@@ -124,7 +130,7 @@ def test_a_model_without_offsets(write_run, tmp_path):
 
 def test_a_run_without_findings_says_so(write_run, tmp_path):
     run = write_run(tmp_path)
-    (run.workdir / findings_file.FILE_NAME).unlink()
+    (run.workdir / findings.FILE_NAME).unlink()
     elements, text = read(run)
     assert "This run left no findings.npz" in text
     assert elements.having("img") == []
@@ -162,5 +168,5 @@ def test_findings_of_another_data_set_are_refused(write_findings, write_run, tmp
     moved = Findings(found.panorama + np.int32(500), found.top5, found.rank, found.centre_error_m)
     write_findings(run.workdir, 1, {"cross_area": moved})
     with pytest.raises(ReportError, match="it was found in another data set"):
-        report.write(run.workdir, run.data)
+        report.write(run.workdir, cross_view_page(run.data))
     assert not (run.workdir / "report.html").exists()

@@ -15,7 +15,7 @@ from vigor_jax import datasets
 from vigor_jax.config import Config
 from vigor_jax.datasets import protocol
 from vigor_jax.datasets.cross_view import CrossViewData
-from vigor_jax.train import mesh as meshes
+from vigor_jax.parallel import mesh as meshes
 from vigor_jax.train.checkpoint import Checkpoints
 from vigor_jax.train.state import TrainState
 

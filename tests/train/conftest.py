@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from vigor_jax import config, tasks
+from vigor_jax.encoding.stopping import EvaluationStopped, never
 from vigor_jax.input.sampling import host_rows
-from vigor_jax.tasks.task import Evaluated, EvaluationStopped, LossOutput, WithoutCarry, never
+from vigor_jax.tasks.task import Evaluated, LossOutput, WithoutCarry
 
 ALPHA = 5.0
 

@@ -14,8 +14,8 @@ from jax.sharding import PartitionSpec
 
 from vigor_jax.config import OptimizerConfig
 from vigor_jax.mining import pool
+from vigor_jax.parallel import mesh as meshes
 from vigor_jax.train import checkpoint, disk_space
-from vigor_jax.train import mesh as meshes
 from vigor_jax.train import optimizer as optimizers
 from vigor_jax.train import state as states
 from vigor_jax.train.checkpoint import Checkpoints, ResumeError, SaveError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vigor_jax.train import mesh as meshes
+from vigor_jax.parallel import mesh as meshes
 from vigor_jax.train import optimizer as optimizers
 from vigor_jax.train import state as states
 from vigor_jax.train import step as steps

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vigor_jax.config import OptimizerConfig
-from vigor_jax.train import mesh as meshes
+from vigor_jax.parallel import mesh as meshes
 from vigor_jax.train import optimizer as optimizers
 from vigor_jax.train import state as states
 from vigor_jax.train.checkpoint import Checkpoints, ResumeError

@@ -50,7 +50,7 @@ jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 from vigor_jax.train.host_spread import HostSpread
 from vigor_jax.train.interval import Interval
-from vigor_jax.train.mesh import data_mesh
+from vigor_jax.parallel.mesh import data_mesh
 
 host = jax.process_index()
 spread = HostSpread(data_mesh())

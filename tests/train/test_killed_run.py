@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from vigor_jax.config import OptimizerConfig
-from vigor_jax.train import mesh as meshes
+from vigor_jax.parallel import mesh as meshes
 from vigor_jax.train import optimizer as optimizers
 from vigor_jax.train import plateau
 from vigor_jax.train import state as states

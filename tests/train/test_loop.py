@@ -8,8 +8,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vigor_jax.config import ConfigError
 from vigor_jax.errors import UserError
+from vigor_jax.parallel import mesh as meshes
 from vigor_jax.train import memory
-from vigor_jax.train import mesh as meshes
 from vigor_jax.train import optimizer as optimizers
 from vigor_jax.train import state as states
 from vigor_jax.train import step as steps

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vigor_jax.config import OptimizerConfig
-from vigor_jax.train import mesh as meshes
+from vigor_jax.parallel import mesh as meshes
 from vigor_jax.train import optimizer, plateau
 
 

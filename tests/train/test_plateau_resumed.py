@@ -11,10 +11,10 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from vigor_jax import tasks
+from vigor_jax.encoding.stopping import EvaluationStopped
 from vigor_jax.errors import Preempted
-from vigor_jax.tasks.task import EvaluationStopped
+from vigor_jax.parallel import mesh as meshes
 from vigor_jax.train import loop
-from vigor_jax.train import mesh as meshes
 from vigor_jax.train import optimizer as optimizers
 from vigor_jax.train import state as states
 from vigor_jax.train.checkpoint import Checkpoints, ResumeError

@@ -17,8 +17,8 @@ import pytest
 
 from vigor_jax import tasks
 from vigor_jax.errors import Preempted
+from vigor_jax.parallel import mesh as meshes
 from vigor_jax.train import loop, preemption
-from vigor_jax.train import mesh as meshes
 from vigor_jax.train import optimizer as optimizers
 from vigor_jax.train import state as states
 from vigor_jax.train.checkpoint import Checkpoints

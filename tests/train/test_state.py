@@ -3,7 +3,7 @@ import numpy as np
 import optax
 import pytest
 
-from vigor_jax.train import mesh as meshes
+from vigor_jax.parallel import mesh as meshes
 from vigor_jax.train import state as states
 
 

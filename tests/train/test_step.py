@@ -8,8 +8,8 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from vigor_jax.parallel import mesh as meshes
 from vigor_jax.tasks.task import LossOutput
-from vigor_jax.train import mesh as meshes
 from vigor_jax.train import state as states
 from vigor_jax.train import step as steps
 

@@ -8,9 +8,9 @@ import pytest
 from vigor_jax.train import memory
 from vigor_jax.train.host_spread import HostSpread
 from vigor_jax.train.interval import Interval
-from vigor_jax.train.metric_writer import MetricWriter
 from vigor_jax.train.progress import Progress
 from vigor_jax.train.training_log import NonFiniteStep, TrainingLog
+from vigor_jax.workdir.metrics_log import MetricWriter
 
 
 def interval(last_step, step_seconds, *, steps=None, loss=1.0, first_nonfinite_step=-1):

@@ -44,7 +44,7 @@ def check_cross_view(config: Config, require: Callable[[bool, str, str], None]) 
         size = getattr(config.data, key.split(".")[1])
         require(all(32 <= s <= 8192 for s in size), key, "(height, width) of 32 to 8192 pixels")
         if not config.model.backbone.startswith("vgg"):
-            continue  # how large its map is, the task knows (`tasks/cross_view_towers.py`)
+            continue  # how large its map is, the task knows (`tasks/cross_view/towers.py`)
         # Of VGG four 2x2 pools, or five, lie between the image and SAFA's positions.
         stride = (config.model.stride or 16) * (2 if config.model.final_pool else 1)
         require(

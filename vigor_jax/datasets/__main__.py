@@ -79,9 +79,9 @@ def _check(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _prepare(options: argparse.Namespace, rest: list[str]) -> int:
-    from vigor_jax import command_line
+    from vigor_jax.commands import flags
 
-    config, _ = command_line.parse(["prepare", f"--config={options.config}", *rest])
+    config, _ = flags.parse(["prepare", f"--config={options.config}", *rest])
     if config.images is not None:
         images = datasets.load_images(config.images, config.rendered_city, verify=True)
         splits = {"train": images.train, "validation": images.validation, "test": images.test}

@@ -6,41 +6,32 @@ colours that follow the reader's light or dark mode are worth more here than the
 smaller and offer none of the three.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
-from vigor_jax.datasets.cross_view import CrossViewData
-from vigor_jax.datasets.labelled_images import LabelledImages
-from vigor_jax.report import classification, cross_view, geolocation, page
-from vigor_jax.report import run as runs
+from vigor_jax.report import page
+from vigor_jax.workdir import results
+from vigor_jax.workdir.results import Results
 
 FILE_NAME = "report.html"
 
-# What stands between the curves and the config, task by task; a task that is not named has nothing there.
-SECTIONS = {
-    "classification": classification,
-    "cross_view": cross_view,
-    "cross_view_distillation": cross_view,
-    "geolocation": geolocation,
-}
 
-
-def write(workdir: Path, data: CrossViewData | LabelledImages) -> Path:
+def write(workdir: Path, content: Callable[[Results], page.Content] | None = None) -> Path:
     """Writes the page of a finished run, whole or not at all; returns its path.
 
     Args:
       workdir: holds `summary.json`, `metrics.jsonl` and, if the evaluation wrote it, `findings.npz`.
-      data: the data set of the run.
+      content: of a run's results, what its task adds to the page; None adds nothing.
 
     Raises:
       ReportError: a file is missing, or of another data set.
       ImageError: a damaged image.
     """
     workdir = Path(workdir)
-    run = runs.read(workdir)
-    own = SECTIONS.get(run.config["task"])
-    content = page.Content() if own is None else own.content(run, data)
+    run = results.read(workdir)
+    added = page.Content() if content is None else content(run)
     path = workdir / FILE_NAME
     unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(page.render(run, content), encoding="utf-8")
+    unfinished.write_text(page.render(run, added), encoding="utf-8")
     unfinished.replace(path)
     return path

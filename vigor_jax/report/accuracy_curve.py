@@ -5,8 +5,8 @@ from jaxtyping import Float
 
 from vigor_jax.report import distance_curve, wording
 from vigor_jax.report.distance_curve import Curve
-from vigor_jax.report.findings import Findings
 from vigor_jax.report.plot import Plot
+from vigor_jax.report.query_findings import Findings
 
 THRESHOLDS_M = 1.1 ** (np.arange(1, 500) / 5)  # the authors' (VIGOR, evaluate_from_npy.py): 1.02 m to 13.5 km
 _TABLE_M = (5, 10, 25, 50, 100, 250, 1000)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vigor_jax.datasets.labelled_images import LabelledImages
-from vigor_jax.report import findings_file
+from vigor_jax.workdir import findings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +35,13 @@ def read(workdir: Path, data: LabelledImages) -> dict[str, ClassFindings] | None
     Raises:
       ReportError: the file is damaged or of another data set.
     """
-    return findings_file.read(workdir, functools.partial(_checked, data=data))
+    return findings.read(workdir, functools.partial(_checked, data=data))
 
 
-def _checked(path: Path, split: str, arrays: findings_file.Arrays, data: LabelledImages) -> ClassFindings:
+def _checked(path: Path, split: str, arrays: findings.Arrays, data: LabelledImages) -> ClassFindings:
     fields = [field.name for field in dataclasses.fields(ClassFindings)]
-    found = ClassFindings(**findings_file.chosen(path, split, arrays, fields))
-    findings_file.require_within(path, split, found.row, len(data), f"row of {data.name}")
+    found = ClassFindings(**findings.chosen(path, split, arrays, fields))
+    findings.require_within(path, split, found.row, len(data), f"row of {data.name}")
     for classes in (found.label, found.probable):
-        findings_file.require_within(path, split, classes, len(data.class_names), f"class of {data.name}")
+        findings.require_within(path, split, classes, len(data.class_names), f"class of {data.name}")
     return found

@@ -4,25 +4,25 @@ from vigor_jax.report import machine_panels, plot, wording
 from vigor_jax.report.machine_panels import Panel
 from vigor_jax.report.metrics_table import Table
 from vigor_jax.report.plot import Plot
-from vigor_jax.report.run import Run
+from vigor_jax.workdir.results import Results
 
 _TABLE_ROWS = 25  # of a table beside a curve; of longer ones every so many
 
 
-def of_loss(run: Run) -> Plot:
+def of_loss(run: Results) -> Plot:
     """The training loss, and what it is made of if the run logged that (`..._loss`), averaged over log intervals."""
     parts = [name for name in run.logged if name.endswith("_loss")]
     labels = {name: wording.plain(name) for name in ("loss", *parts)}
     return _of_training(run, Panel("Training loss", labels, from_zero=False))
 
 
-def of_the_rest(run: Run) -> list[Plot]:
+def of_the_rest(run: Results) -> list[Plot]:
     """Everything else that training logged; what is measured in the same way shares a plot."""
     rest = [name for name in run.logged if name != "loss" and not name.endswith("_loss")]
     return [_of_training(run, panel) for panel in machine_panels.panels(rest)]
 
 
-def of_metric(run: Run, metric: str) -> Plot | None:
+def of_metric(run: Results, metric: str) -> Plot | None:
     """One metric at every evaluation; None if no split has it."""
     series = run.evaluated(metric)
     if not series:
@@ -53,7 +53,7 @@ def of_metric(run: Run, metric: str) -> Plot | None:
     )
 
 
-def _of_training(run: Run, panel: Panel) -> Plot:
+def _of_training(run: Results, panel: Panel) -> Plot:
     drawing = plot.figure("epoch", panel.unit)
     if panel.from_zero:
         drawing.update_yaxes(rangemode="tozero")

@@ -6,9 +6,9 @@ import plotly.graph_objects as go
 from vigor_jax import geometry
 from vigor_jax.datasets.cross_view import CrossViewData
 from vigor_jax.report import distance_colours, plot, wording
-from vigor_jax.report.findings import Findings
 from vigor_jax.report.metrics_table import Table
 from vigor_jax.report.plot import Plot
+from vigor_jax.report.query_findings import Findings
 
 TICKS = ("1 m or less", "10 m", "100 m", "1 km or more")  # of distance_colours.COLOURS
 _NEAREST_M = 1

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vigor_jax.datasets.labelled_images import LabelledImages
-from vigor_jax.report import findings_file
-from vigor_jax.report.run import ReportError
+from vigor_jax.workdir import findings
+from vigor_jax.workdir.results import ReportError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +38,13 @@ def read(workdir: Path, data: LabelledImages) -> dict[str, GeolocationFindings] 
     Raises:
       ReportError: the file is damaged or of another data set.
     """
-    return findings_file.read(workdir, functools.partial(_checked, data=data))
+    return findings.read(workdir, functools.partial(_checked, data=data))
 
 
-def _checked(path: Path, split: str, arrays: findings_file.Arrays, data: LabelledImages) -> GeolocationFindings:
+def _checked(path: Path, split: str, arrays: findings.Arrays, data: LabelledImages) -> GeolocationFindings:
     fields = [field.name for field in dataclasses.fields(GeolocationFindings)]
-    found = GeolocationFindings(**findings_file.chosen(path, split, arrays, fields))
-    findings_file.require_within(path, split, found.row, len(data.lat), f"photo with a position of {data.name}")
+    found = GeolocationFindings(**findings.chosen(path, split, arrays, fields))
+    findings.require_within(path, split, found.row, len(data.lat), f"photo with a position of {data.name}")
     placed = (np.abs(found.placed_lat) <= 90) & (np.abs(found.placed_lon) <= 180)
     measured = (found.error_km >= 0) & (found.chance_km >= 0)  # both false of NaN
     wrong = np.flatnonzero(~(placed & measured))

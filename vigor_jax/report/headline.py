@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from vigor_jax.report import metrics_table, wording
 from vigor_jax.report.page import Figure, Headline
-from vigor_jax.report.run import Run
+from vigor_jax.workdir.results import Results
 
 
-def of_split(run: Run, split: str, figures: Sequence[Sequence[str]]) -> Headline:
+def of_split(run: Results, split: str, figures: Sequence[Sequence[str]]) -> Headline:
     """The headline of a split.
 
     Args:

@@ -7,7 +7,7 @@ import jinja2
 from markupsafe import Markup
 
 from vigor_jax.report import curves, metrics_table, plot, settings, wording
-from vigor_jax.report.run import Run
+from vigor_jax.workdir.results import Results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ _TEMPLATES = jinja2.Environment(
 _TEMPLATES.filters["plain"] = wording.plain
 
 
-def render(run: Run, content: Content) -> str:
+def render(run: Results, content: Content) -> str:
     """The whole page as HTML."""
     by_epoch = [curves.of_metric(run, metric) for metric in content.curves or _results(run)]
     return _TEMPLATES.get_template("page.html").render(
@@ -89,14 +89,14 @@ def _asset(name: str) -> Markup:
     return Markup(_TEMPLATES.loader.get_source(_TEMPLATES, name)[0])
 
 
-def _results(run: Run) -> list[str]:
+def _results(run: Results) -> list[str]:
     """Every metric that is neither a size nor a baseline, for tasks that choose none."""
     metrics = dict.fromkeys(name.split("/", 1)[1] for name in run.metrics)
     prefixes = tuple(prefix for group in wording.BASELINES.values() for prefix in group)
     return [name for name in metrics if not wording.is_count(name) and not name.startswith(prefixes)]
 
 
-def _selected(run: Run) -> str:
+def _selected(run: Results) -> str:
     """Which checkpoint is kept as the best, in a sentence; empty if the run does not say."""
     best, key = run.summary.get("best"), run.summary.get("selection_metric")
     if not best or best.get("metrics") is None or key is None:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from vigor_jax.datasets.labelled_images import LabelledImages
-from vigor_jax.report import choice, wording
+from vigor_jax.report import best_between_worst, wording
 from vigor_jax.report.embedded_image import data_uri
 from vigor_jax.report.geolocation_findings import GeolocationFindings
 
@@ -38,7 +38,7 @@ def of_split(found: GeolocationFindings, data: LabelledImages) -> list[Group]:
     """The best, some between and the worst photos of one split, each once."""
     return [
         Group(title, [_shown(found, int(photo), data) for photo in photos])
-        for title, photos in zip(choice.TITLES, choose(found, EACH), strict=True)
+        for title, photos in zip(best_between_worst.TITLES, choose(found, EACH), strict=True)
         if len(photos)
     ]
 
@@ -47,7 +47,7 @@ def choose(
     found: GeolocationFindings, each: int
 ) -> tuple[Int[np.ndarray, "best"], Int[np.ndarray, "between"], Int[np.ndarray, "worst"]]:
     """Photos by distance, of equal ones the surer first."""
-    return choice.best_between_worst(np.lexsort((-found.probability[:, 0], found.error_km)), each)
+    return best_between_worst.best_between_worst(np.lexsort((-found.probability[:, 0], found.error_km)), each)
 
 
 def _shown(found: GeolocationFindings, photo: int, data: LabelledImages) -> ShownPhoto:

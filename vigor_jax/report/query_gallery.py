@@ -7,9 +7,9 @@ from jaxtyping import Int
 
 from vigor_jax import geometry
 from vigor_jax.datasets.cross_view import CrossViewData
-from vigor_jax.report import choice, wording
+from vigor_jax.report import best_between_worst, wording
 from vigor_jax.report.embedded_image import data_uri
-from vigor_jax.report.findings import Findings
+from vigor_jax.report.query_findings import Findings
 
 EACH = 4  # queries of a kind, in each split
 
@@ -58,7 +58,7 @@ def of_split(found: Findings, data: CrossViewData) -> list[Group]:
     """The best, some between and the worst queries of one split, each once."""
     return [
         Group(title, [_shown(found, int(query), data) for query in queries])
-        for title, queries in zip(choice.TITLES, choose(found, EACH), strict=True)
+        for title, queries in zip(best_between_worst.TITLES, choose(found, EACH), strict=True)
         if len(queries)
     ]
 
@@ -67,7 +67,7 @@ def choose(
     found: Findings, each: int
 ) -> tuple[Int[np.ndarray, "best"], Int[np.ndarray, "between"], Int[np.ndarray, "worst"]]:
     """Queries by how they went: rank of the true tile first, then metres."""
-    return choice.best_between_worst(np.lexsort((found.placed_m, found.rank)), each)
+    return best_between_worst.best_between_worst(np.lexsort((found.placed_m, found.rank)), each)
 
 
 def positions(found: Findings, query: int, tile: int, data: CrossViewData) -> list[Mark]:

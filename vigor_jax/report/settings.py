@@ -3,17 +3,17 @@
 from typing import Any
 
 from vigor_jax.report.metrics_table import Table
-from vigor_jax.report.run import Run
+from vigor_jax.workdir.results import Results
 
 
-def of_config(run: Run) -> list[tuple[str, Table]]:
+def of_config(run: Results) -> list[tuple[str, Table]]:
     """(group, table) of every config value: the values at the top first, then group by group."""
     top = {key: value for key, value in run.config.items() if not isinstance(value, dict)}
     groups = {"run": top} | {key: value for key, value in run.config.items() if isinstance(value, dict)}
     return [(group, _table(values)) for group, values in groups.items()]
 
 
-def of_machine(run: Run) -> list[tuple[str, Table]]:
+def of_machine(run: Results) -> list[tuple[str, Table]]:
     """(group, table) of the speed and the memory that were measured and of the versions that were used."""
     measured = {
         group: {key: _measured(value) for key, value in run.summary[group].items()}

@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from vigor_jax.parallel.sharded_rows import common_mesh, place_rows
 from vigor_jax.retrieval.errors import EvaluationError
-from vigor_jax.retrieval.sharded_rows import common_mesh, place_rows
 
 
 @dataclasses.dataclass(frozen=True)

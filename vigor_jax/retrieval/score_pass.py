@@ -17,9 +17,9 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from vigor_jax.parallel.sharded_rows import place_rows
 from vigor_jax.retrieval.device_lists import device_lists
 from vigor_jax.retrieval.embeddings import Embeddings
-from vigor_jax.retrieval.sharded_rows import place_rows
 
 # Scores closer than this share of the lengths' product are a tie. The same two vectors score a little apart at
 # different places of a float32 matrix product, so an exact comparison would let a collapsed model win by chance. The

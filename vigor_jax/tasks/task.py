@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-# Flax variable collections: {"params": ..., and any mutable collection, e.g. "batch_stats"}.
-Variables = dict[str, Any]
+from vigor_jax.encoding.stopping import never
+from vigor_jax.models.variables import Variables
+
 Batch = dict[str, np.ndarray]
 
 
@@ -37,15 +38,6 @@ class Evaluated:
 
     metrics: dict[str, float]  # {"<split>/<metric>": value}, every split including the selection split
     findings: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # of single examples, for the report
-
-
-class EvaluationStopped(Exception):
-    """An evaluation ended before it was done, because it was asked to."""
-
-
-def never() -> bool:
-    """The `should_stop` of evaluations that nothing interrupts."""
-    return False
 
 
 @runtime_checkable

@@ -12,9 +12,9 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from vigor_jax.saved_runs.checkpoint_errors import DamagedCheckpoint, ResumeError, SaveError
 from vigor_jax.train.checkpoint_folder import CheckpointFolder
 from vigor_jax.train.state import TrainState
+from vigor_jax.workdir.checkpoint_errors import DamagedCheckpoint, ResumeError, SaveError
 
 __all__ = ["Checkpoints", "DamagedCheckpoint", "Restored", "ResumeError", "SaveError"]
 

@@ -10,11 +10,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-from vigor_jax.saved_runs import checksum, seal
-from vigor_jax.saved_runs.checkpoint_errors import DamagedCheckpoint, ResumeError, SaveError
-from vigor_jax.saved_runs.seal import Seal, shapes
 from vigor_jax.train import disk_space
 from vigor_jax.train.state import TrainState
+from vigor_jax.workdir import checksum, seal
+from vigor_jax.workdir.checkpoint_errors import DamagedCheckpoint, ResumeError, SaveError
+from vigor_jax.workdir.seal import Seal, shapes
 
 _MISMATCHES_SHOWN = 12
 _NAMED = 3  # damaged arrays

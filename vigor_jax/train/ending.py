@@ -7,8 +7,9 @@ import jax
 from absl import logging
 
 from vigor_jax.tasks.task import Task
-from vigor_jax.train import memory, summary
+from vigor_jax.train import memory
 from vigor_jax.train.run import Run
+from vigor_jax.workdir import summary
 
 
 def finish(run: Run, metrics: dict[str, float] | None, throughput: dict[str, Any]) -> dict[str, Any]:

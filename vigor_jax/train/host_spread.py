@@ -5,8 +5,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
+from vigor_jax.parallel.mesh import AXIS, replicated
 from vigor_jax.train.interval import Interval
-from vigor_jax.train.mesh import AXIS, replicated
 
 # By how much of the time one host must wait for data longer than the others do (their median) to be called slow: the
 # others stand still meanwhile, so the run loses about that much.

@@ -9,14 +9,14 @@ import jax
 from absl import logging
 
 from vigor_jax import config as configs
-from vigor_jax import hosts, tasks
+from vigor_jax import tasks
 from vigor_jax.config import Config
 from vigor_jax.errors import UserError
-from vigor_jax.train import ending, optimizer, record, resume, summary
+from vigor_jax.parallel import hosts
+from vigor_jax.parallel.mesh import data_mesh, require_divisible
+from vigor_jax.train import ending, optimizer, record, resume
 from vigor_jax.train.checkpoint import Checkpoints, Restored
 from vigor_jax.train.host_spread import HostSpread
-from vigor_jax.train.mesh import data_mesh, require_divisible
-from vigor_jax.train.metric_writer import MetricWriter
 from vigor_jax.train.pauses import Pauses
 from vigor_jax.train.preemption import StopSignals
 from vigor_jax.train.progress import Progress
@@ -26,6 +26,8 @@ from vigor_jax.train.stall_watch import StallWatch
 from vigor_jax.train.start_up import StartUp
 from vigor_jax.train.training import train
 from vigor_jax.train.training_log import TrainingLog
+from vigor_jax.workdir import summary
+from vigor_jax.workdir.metrics_log import MetricWriter
 
 
 def train_and_evaluate(

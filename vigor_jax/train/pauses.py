@@ -3,15 +3,16 @@
 import contextlib
 from typing import NoReturn
 
+from vigor_jax.encoding.stopping import EvaluationStopped
 from vigor_jax.errors import Preempted
-from vigor_jax.tasks.task import EvaluationStopped
-from vigor_jax.train import findings, metric_writer, plateau
+from vigor_jax.train import plateau
 from vigor_jax.train.epoch_table import EpochTable
-from vigor_jax.train.metric_writer import MetricWriter
 from vigor_jax.train.preemption import resume_command
 from vigor_jax.train.progress import Progress
 from vigor_jax.train.run import Run
 from vigor_jax.train.state import TrainState
+from vigor_jax.workdir import findings, metrics_log
+from vigor_jax.workdir.metrics_log import MetricWriter
 
 
 class Pauses:
@@ -36,7 +37,7 @@ class Pauses:
         self._table = EpochTable()
         self.metrics = metrics
         if run.is_first_host:
-            for row in metric_writer.read(run.workdir / metric_writer.FILE_NAME):
+            for row in metrics_log.read(run.workdir / metrics_log.FILE_NAME):
                 if "epoch" in row:
                     found = {name: float(value) for name, value in row.items()}
                     self._table.add(row["epoch"], run.task.table(found))

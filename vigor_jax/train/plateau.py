@@ -7,9 +7,9 @@ import numpy as np
 import optax
 from absl import logging
 
-from vigor_jax import hosts
 from vigor_jax.config import OptimizerConfig
-from vigor_jax.train.mesh import replicated
+from vigor_jax.parallel import hosts
+from vigor_jax.parallel.mesh import replicated
 
 
 class PlateauState(NamedTuple):

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from vigor_jax.errors import Preempted
-from vigor_jax.train.mesh import AXIS, replicated
+from vigor_jax.parallel.mesh import AXIS, replicated
 
 # How many polls lie between a host's flag and its effect: by then the devices have finished the poll, as the host is
 # no further ahead of them (train.interval), so that nobody waits.

@@ -5,9 +5,10 @@ from typing import Any
 from absl import logging
 
 from vigor_jax.config import ConfigError
-from vigor_jax.train import metric_writer, record, state
+from vigor_jax.train import record, state
 from vigor_jax.train.checkpoint import Restored
 from vigor_jax.train.run import Run
+from vigor_jax.workdir import metrics_log
 
 
 def begin(run: Run, *, allow_changes: bool) -> Restored:
@@ -49,7 +50,7 @@ def last_evaluation_stands(run: Run, begin: Restored) -> bool:
     stored = run.checkpoints.record(begin.step)
     if record.changes(stored, run.record) or record.differences(stored, run.record):
         return False
-    rows = metric_writer.read(run.workdir / metric_writer.FILE_NAME)
+    rows = metrics_log.read(run.workdir / metrics_log.FILE_NAME)
     evaluations = [row for row in rows if "epoch" in row and row["step"] == begin.step]
     return any({"step": begin.step, "epoch": row["epoch"], **begin.metrics} == row for row in evaluations)
 

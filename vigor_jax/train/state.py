@@ -11,7 +11,8 @@ from flax import struct
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vigor_jax.tasks.task import Task, Variables
+from vigor_jax.models.variables import Variables
+from vigor_jax.tasks.task import Task
 
 _INIT = 0  # folded into the seed's key; steps fold 1 + step
 

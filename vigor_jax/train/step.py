@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
 
-from vigor_jax.tasks.task import Carry, Feedback, Task, Variables
+from vigor_jax.models.variables import Variables
+from vigor_jax.parallel.mesh import AXIS, pmap
+from vigor_jax.tasks.task import Carry, Feedback, Task
 from vigor_jax.train import plateau
-from vigor_jax.train.mesh import AXIS, pmap
 from vigor_jax.train.state import TrainState, specs, step_key
 
 Metrics = dict[str, jax.Array]

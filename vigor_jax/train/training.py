@@ -3,12 +3,12 @@
 import jax
 from absl import logging
 
-from vigor_jax import hosts
 from vigor_jax.input.device_feed import DeviceFeed
+from vigor_jax.parallel import hosts
+from vigor_jax.parallel.mesh import AXIS
 from vigor_jax.train import memory, optimizer, step, too_little_memory
 from vigor_jax.train.compiled_step import CompiledStep
 from vigor_jax.train.interval import IntervalMeter
-from vigor_jax.train.mesh import AXIS
 from vigor_jax.train.pauses import Pauses
 from vigor_jax.train.profile import Profile
 from vigor_jax.train.progress import Progress

@@ -12,8 +12,8 @@ from vigor_jax.tasks.task import Task
 from vigor_jax.train import host_spread, memory
 from vigor_jax.train.host_spread import HostSpread
 from vigor_jax.train.interval import Interval
-from vigor_jax.train.metric_writer import MetricWriter
 from vigor_jax.train.progress import Progress
+from vigor_jax.workdir.metrics_log import MetricWriter
 
 
 class NonFiniteStep(Exception):

@@ -1,0 +1,1 @@
+"""A model over many images: onto the devices, onto the host."""

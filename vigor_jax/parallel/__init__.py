@@ -1,0 +1,1 @@
+"""Devices and hosts: the mesh, the mapped program, agreement of hosts, joining a cluster."""

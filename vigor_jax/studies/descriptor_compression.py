@@ -1,0 +1,88 @@
+"""What a trained cross-view model still finds with its descriptors compressed."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from vigor_jax.config import Config
+from vigor_jax.input.randomness import fold
+from vigor_jax.models.variables import Variables
+from vigor_jax.parallel.sharded_rows import place_rows
+from vigor_jax.retrieval.compression import compressions
+from vigor_jax.tasks.cross_view.task import CrossView
+
+# Of each view. Some 39 for each of product quantisation's 256 centroids, and with both views more than four times the
+# principal components that 4096 dimensions have.
+_MOST_IMAGES_FITTED = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Compression:
+    """One compression and what it finds."""
+
+    name: str  # of `retrieval.compression.compressions`
+    dimension: int  # of the vectors that are compared
+    bytes_per_descriptor: int
+    metrics: dict[str, float]  # {"<split>/<metric>": value}
+
+
+class CompressibleCrossView(CrossView):
+    """`CrossView` for a model that was trained, with its descriptors compressed before they are evaluated.
+
+    Attributes:
+      fit_tiles: rows of the tiles that the compressions are fitted on: references of training panoramas, at most
+        10,000 of them, drawn by the seed.
+      fit_panoramas: likewise of training panoramas.
+    """
+
+    def __init__(self, config: Config):
+        """As `CrossView`, and draws what is fitted on."""
+        super().__init__(config)
+        self.fit_tiles = _draw(np.unique(self._data.panoramas.references[self._train]), config.seed, "tiles")
+        self.fit_panoramas = _draw(self._train, config.seed, "panoramas")
+
+    def compressed(
+        self, variables: Variables, mesh: Mesh, *, components: Sequence[int], code_bytes: Sequence[int]
+    ) -> Iterator[Compression]:
+        """Each of `retrieval.compression.compressions` of the descriptors, evaluated as they would be themselves.
+
+        A query is placed on the tile that its compressed descriptor finds; the offset head reads what it does
+        without compression.
+
+        Args:
+          variables: of the trained model.
+          mesh: of the devices that embed and search; of this host. The compressions run on the host itself.
+          components: how many principal components, at most as many as there are dimensions and images to fit on.
+          code_bytes: of product quantisation, which divide the dimension; it needs 256 tiles to fit on.
+
+        Raises:
+          UserError: the extra `study` is not installed, or a size that the descriptors do not allow.
+        """
+        fit_aerial, fit_ground = self._evaluation.embed(variables, self.fit_tiles, self.fit_panoramas, mesh)
+        encodings = self._evaluation.encode(variables, mesh)
+        found = compressions(
+            fit_aerial,
+            fit_ground,
+            # With their padding, which searches and is found no more than without a compression.
+            _on_host(encodings.ground.embedding),
+            _on_host(encodings.aerial.embedding),
+            components=components,
+            code_bytes=code_bytes,
+            seed=self._config.seed,
+        )
+        for name, each in found:
+            queries, gallery = place_rows(each.queries, mesh), place_rows(each.gallery, mesh)
+            metrics = self._evaluation.evaluate(queries, gallery, encodings.place, mesh).metrics
+            yield Compression(name, gallery.shape[1], each.bytes_per_descriptor, metrics)
+
+
+def _draw(rows: Int[np.ndarray, "images"], seed: int, view: str) -> Int[np.ndarray, "drawn"]:
+    random = np.random.default_rng(fold(seed, f"compressions are fitted on {view}"))
+    return np.sort(random.choice(rows, min(len(rows), _MOST_IMAGES_FITTED), replace=False))
+
+
+def _on_host(embeddings: Float[Array, "rows dim"]) -> Float[np.ndarray, "rows dim"]:
+    return np.asarray(embeddings)

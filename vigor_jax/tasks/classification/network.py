@@ -1,0 +1,65 @@
+"""The network that a config's classifier group describes, and the weights that it starts from."""
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+from flax import traverse_util
+
+from vigor_jax.config import Config
+from vigor_jax.models import registry
+from vigor_jax.models.classifier import Classifier, classifier
+from vigor_jax.models.pretrained import WeightFileError
+from vigor_jax.models.pretrained.loading import load
+from vigor_jax.models.variables import Variables
+
+_LOGITS = frozenset({"params/logits/kernel", "params/logits/bias"})
+
+
+def of(config: Config, classes: int, *, axis_name: str | None) -> tuple[Classifier, str, Variables | None]:
+    """(The network, the name of its preprocessing, the variables of its weight file or None if it has none).
+
+    Args:
+      config: with the groups `images` and `classifier`.
+      classes: how many.
+      axis_name: of a mapped axis over which training normalises by the batch; None for a network that is only tested.
+
+    Raises:
+      UserError: there is no such backbone; its weight file does not fit.
+    """
+    chosen = config.classifier
+    model = classifier(
+        chosen.backbone,
+        classes,
+        dropout=None if chosen.dropout == -1 else chosen.dropout,
+        dtype=jnp.dtype(chosen.dtype),
+        image_size=config.images.crop,
+        axis_name=axis_name,
+        norm_momentum=chosen.norm_momentum or None,
+        initialisation=chosen.initialisation or None,
+    )
+    if not chosen.pretrained:
+        return model, registry.entry(chosen.backbone).preprocessing, None
+    variables, preprocessing = _weights(model, chosen.backbone, chosen.pretrained)
+    return model, preprocessing, variables
+
+
+def _weights(model: Classifier, backbone: str, path: str) -> tuple[Variables, str]:
+    """The variables of a file, without logits of other classes, and the preprocessing that they expect.
+
+    Raises:
+      WeightFileError: anything but the logits does not fit.
+    """
+    loaded = load(model, backbone, path, allow_partial=True)
+    side = 32 * getattr(model.head, "positions", 1)
+    expected = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, side, side, 3))), jax.random.key(0))
+    absent = set(traverse_util.flatten_dict(expected, sep="/")) - set(
+        traverse_util.flatten_dict(loaded.variables, sep="/")
+    )
+    if absent - _LOGITS or loaded.report.unexpected:
+        raise WeightFileError(
+            f"config.classifier.pretrained = {path!r} does not fit {backbone}: {loaded.report.troubles()}. Only the "
+            "logits may be of other classes."
+        )
+    if absent:
+        logging.info("%s: its classes are others, so its logits are left out.", path)
+    return loaded.variables, loaded.preprocessing

@@ -1,0 +1,36 @@
+"""The trained shallow VGG that a run of a deeper one starts from."""
+
+from pathlib import Path
+
+from vigor_jax.config import Config, ConfigError
+from vigor_jax.models.variables import Variables
+from vigor_jax.workdir import finished_run
+
+_SHALLOW = ("vgg11", "vgg11_lrn")  # A and A-LRN, whose outer layers every deeper configuration has
+
+
+def read(config: Config) -> Variables | None:
+    """The variables of the run that `config.classifier.shallower` names; None if it names none.
+
+    What of them a deeper network takes over says `models.vgg_from_shallower`, which also compares the shapes.
+
+    Raises:
+      UserError: there is no finished run, or its checkpoint is damaged.
+      ConfigError: it is a run of another network, or of one that did not start from random weights.
+    """
+    name = config.classifier.shallower
+    if not name:
+        return None
+    run = finished_run.read(Path(name))
+    where, theirs = f"config.classifier.shallower = {name!r}", run.config.classifier
+    if run.config.task != config.task:
+        raise ConfigError(f"{where}: a run of the task {run.config.task!r}. Name one of {config.task!r}.")
+    if theirs.backbone not in _SHALLOW:
+        raise ConfigError(f"{where}: a run of {theirs.backbone}. Name one of {' or '.join(_SHALLOW)}.")
+    if theirs.pretrained:
+        # Its pixels would be scaled as the file's authors did, ours as torchvision's.
+        raise ConfigError(
+            f"{where}: it started from the weight file {theirs.pretrained!r}. Name a run that started from random "
+            "weights, or give the deeper network a weight file of its own as config.classifier.pretrained."
+        )
+    return run.variables

@@ -1,0 +1,1 @@
+"""Cross-view geo-localization: street panoramas and the aerial tiles that contain them."""

@@ -1,0 +1,1 @@
+"""A small student learns the embeddings of a larger teacher."""

@@ -17,6 +17,7 @@ import pytest
 
 import main
 from vigor_jax import compilation_cache, config, console
+from vigor_jax.commands import flags as command_line
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("validation", "cross_area")

@@ -17,7 +17,7 @@ from vigor_jax.errors import UserError
 from vigor_jax.studies import descriptor_sweep
 from vigor_jax.studies.descriptor_sweep import Row, Study, dimension, of_size
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = """\
 import ml_collections
 

@@ -10,10 +10,11 @@ import pytest
 
 from vigor_jax.parallel import distributed
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _JOIN = """
 import sys
-from vigor_jax import console, distributed
+from vigor_jax import console
+from vigor_jax.parallel import distributed
 from vigor_jax.parallel.cluster import Processes
 from vigor_jax.errors import UserError
 
@@ -34,7 +35,8 @@ _MEETINGS = """
 from pathlib import Path
 import jax
 from absl import logging
-from vigor_jax import console, hosts
+from vigor_jax import console
+from vigor_jax.parallel import hosts
 from vigor_jax.parallel.hosts import HostsDiffer, StoppedTogether
 
 me = jax.process_index()
@@ -104,7 +106,7 @@ import jax
 distributed._FAIL_SECONDS = 0.5
 if jax.process_index() == 1:
     raise UserError("this host's disk is gone")
-from vigor_jax import hosts
+from vigor_jax.parallel import hosts
 hosts.together(lambda: None)  # where the other never comes
 """
 

@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BATCH = 4
 # Runs main.py, and says which slots of which batches it read and which files it opened to write. Compiling is most of
 # what these runs do, so two layers of VGG are left, one split and one of the colour baselines.
@@ -62,12 +62,14 @@ import importlib.util, sys
 spec = importlib.util.spec_from_file_location("toy", sys.argv[2])
 toy = sys.modules["toy"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(toy)
-from vigor_jax import command_line, console, distributed, tasks
+from vigor_jax import console, tasks
+from vigor_jax.commands import flags
+from vigor_jax.parallel import distributed
 
 console.set_up()
 code = 1
 try:
-    distributed.join(command_line.processes(sys.argv)[0])
+    distributed.join(flags.processes(sys.argv)[0])
     import jax
 
     from vigor_jax.train.loop import train_and_evaluate

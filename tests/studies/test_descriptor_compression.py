@@ -38,7 +38,7 @@ def test_what_is_fitted_trains_and_is_drawn_by_the_seed(task, town, town_config,
     train = town.splits.train
     np.testing.assert_array_equal(task.fit_panoramas, train)
     np.testing.assert_array_equal(task.fit_tiles, np.unique(town.data.panoramas.references[train]))
-    monkeypatch.setattr(cross_view_compression, "_MOST_IMAGES_FITTED", 7)
+    monkeypatch.setattr(descriptor_compression, "_MOST_IMAGES_FITTED", 7)
     few, same, other = (CompressibleCrossView(town_config(seed=seed)) for seed in (0, 0, 1))
     assert len(np.unique(few.fit_tiles)) == len(np.unique(few.fit_panoramas)) == 7
     assert np.isin(few.fit_tiles, task.fit_tiles).all()
@@ -90,7 +90,7 @@ def test_without_a_compression_the_same_evaluation_gives_the_models_own_figures(
             self.queries, self.gallery = queries, gallery
 
     monkeypatch.setattr(
-        cross_view_compression,
+        descriptor_compression,
         "compressions",
         lambda fit_aerial, fit_ground, queries, gallery, **_: [("none", Kept(queries, gallery))],
     )

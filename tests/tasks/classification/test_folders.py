@@ -10,10 +10,10 @@ import pytest
 
 from vigor_jax import config as configs
 from vigor_jax import console
+from vigor_jax.commands import report as report_command
 from vigor_jax.datasets.image_codec import encode_png
 from vigor_jax.models import registry
 from vigor_jax.models.mobilenet import MobileNetHead
-from vigor_jax.report import __main__ as report_command
 from vigor_jax.train import loop
 
 CLASSES = {"brick": (150, 70, 50), "grass": (60, 140, 50), "sky": (70, 110, 190)}

@@ -3,10 +3,8 @@
 import re
 from functools import partial
 
-import pytest
-
 from vigor_jax import console, datasets, report
-from vigor_jax.report import __main__ as command
+from vigor_jax.commands import report as command
 from vigor_jax.tasks.classification import report as classification_report
 
 
@@ -42,10 +40,3 @@ def test_the_page_is_made_again_of_labelled_images(write_class_run, class_data, 
     assert command.main([str(write_class_run(tmp_path))]) == 0
     assert asked == ["image_folders"]
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
-
-
-@pytest.mark.parametrize("task", sorted(report.SECTIONS))
-def test_sections_belong_to_tasks(task):
-    from vigor_jax.tasks import REGISTRY
-
-    assert task in REGISTRY

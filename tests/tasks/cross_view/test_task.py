@@ -19,7 +19,8 @@ from vigor_jax.models import CrossViewModel
 from vigor_jax.models.pretrained.load_report import Report
 from vigor_jax.models.pretrained.loading import Loaded
 from vigor_jax.parallel import mesh as meshes
-from vigor_jax.tasks.cross_view import task
+from vigor_jax.tasks.cross_view import model as model_of_a_config
+from vigor_jax.tasks.cross_view import task, towers
 from vigor_jax.tasks.cross_view.hard_negatives import LAG
 from vigor_jax.train import loop
 from vigor_jax.train import state as states
@@ -275,7 +276,7 @@ def test_pretrained_weights_reach_both_towers_and_nothing_else(town_config, monk
     assert len(vgg) == 13
     models = []
     monkeypatch.setattr(
-        cross_view_model, "CrossViewModel", lambda **options: models.append(CrossViewModel(**options)) or models[-1]
+        model_of_a_config, "CrossViewModel", lambda **options: models.append(CrossViewModel(**options)) or models[-1]
     )
     files = {("vgg16", "weights.h5"): Loaded({"params": vgg}, "keras", Report((), (), (), (), ()))}
     monkeypatch.setattr(towers, "load", lambda module, name, path: files[name, path])

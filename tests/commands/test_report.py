@@ -1,7 +1,7 @@
 import pytest
 
 from vigor_jax import console
-from vigor_jax.report import __main__ as command
+from vigor_jax.commands import report as command
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,8 @@ import ml_collections
 
 from configs import same_area
 
+VARIANTS = same_area.VARIANTS
+
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     chosen = [part for part in variant.split(",") if part]

@@ -10,7 +10,7 @@ from vigor_jax import config as config_schema
 from vigor_jax.models import registry
 from vigor_jax.tasks.cross_view.towers import check_towers
 
-_CONFIGS = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("*.py"))
+_CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "configs").glob("*.py"))
 
 
 def _recipes() -> list[tuple[str, str]]:
@@ -19,9 +19,7 @@ def _recipes() -> list[tuple[str, str]]:
         variants = getattr(importlib.import_module(f"configs.{name}"), "VARIANTS", ())
         recipes += [(name, ""), *((name, variant) for variant in variants)]
     methods = importlib.import_module("configs.same_area").METHODS
-    recipes += [("same_area", f"{method},rendered") for method in methods]
-    recipes += [("cross_area", variant) for method in methods for variant in (method, f"{method},rendered")]
-    return [*recipes, ("cross_area", "rendered")]
+    return [*recipes, *((name, f"{method},rendered") for name in ("same_area", "cross_area") for method in methods)]
 
 
 @pytest.mark.parametrize(("name", "variant"), _recipes())

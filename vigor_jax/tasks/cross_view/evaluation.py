@@ -26,7 +26,7 @@ from vigor_jax.retrieval.ranks import ranks_question
 from vigor_jax.retrieval.score_pass import score_pass
 from vigor_jax.retrieval.top_k import top_k_question
 from vigor_jax.retrieval.windows import windows
-from vigor_jax.tasks.cross_view import baselines, table
+from vigor_jax.tasks.cross_view import baselines
 from vigor_jax.tasks.cross_view.placing import OffsetHeadPlacing, Placing
 from vigor_jax.tasks.task import Evaluated
 
@@ -167,7 +167,7 @@ class Evaluation:
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """For each split the columns of the epoch table, with what the recall must be compared to."""
-        return {split: table.row(split, metrics) for split in self._splits}
+        return {split: _row(split, metrics) for split in self._splits}
 
     def _encode(
         self,
@@ -297,3 +297,26 @@ def _in_all_symmetries(encode: Encode, symmetries: Callable[[jax.Array], list[ja
 
 def _prefixed(prefix: str, metrics: dict[str, float]) -> dict[str, float]:
     return {prefix + name: value for name, value in metrics.items()}
+
+
+def _row(split: str, metrics: dict[str, float]) -> dict[str, str]:
+    """Column to text, in percent: recalls beside what they must be compared to."""
+
+    def percent(name: str, digits: int = 1) -> str:
+        return f"{100 * metrics[f'{split}/{name}']:.{digits}f}"
+
+    def colour(metric: str) -> str:
+        return f"{100 * max(metrics[f'{split}/{baseline}_{metric}'] for baseline in baselines.BASELINES):.1f}"
+
+    return {
+        "top-1%": percent("top1_percent"),
+        "top-1": percent("top1"),
+        "top-5": percent("top5"),
+        "top-10": percent("top10"),
+        "hit rate": percent("hit_rate"),
+        "gallery": f"{metrics[f'{split}/gallery']:.0f}",
+        "chance@1": percent("chance_top1", 2),
+        "chance@5": percent("chance_top5", 2),
+        "colour@1": colour("top1"),
+        "colour@5": colour("top5"),
+    }

@@ -1,6 +1,6 @@
 """How small a descriptor may be: recall, hit rate and metres against its dimension.
 
-    python -m vigor_jax.commands.descriptor_study --config=configs/descriptor_study.py --workdir=runs/descriptor_study \
+    vigor-jax descriptor-study --config=configs/descriptor_study.py --workdir=runs/descriptor_study \
         --config.data.root=/path/to/VIGOR --config.model.pretrained=/path/to/vgg16-397923af.pth
 
 trains every size of the sweep, one after the other in WORKDIR/<size>, and compresses the largest descriptor by

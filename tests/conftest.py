@@ -18,7 +18,8 @@ import jax
 import numpy as np
 import pytest
 
-from vigor_jax import geometry
+from vigor_jax import compilation_cache, console, geometry
+from vigor_jax.commands import command_line
 from vigor_jax.config import DataConfig
 from vigor_jax.datasets import image_codec
 
@@ -71,6 +72,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     jax.config.update(
         "jax_disable_most_optimizations", not ("datasets" in item.path.parts or item.get_closest_marker("trains"))
     )
+
+
+@pytest.fixture
+def run_command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`(name, *arguments) -> exit code` of `vigor-jax name ...` in this process, which keeps its log and its cache."""
+    monkeypatch.setattr(console, "set_up", lambda: None)
+    monkeypatch.setattr(compilation_cache, "keep", lambda: None)
+    return lambda name, *arguments: command_line.main([name, *map(str, arguments)])
 
 
 @pytest.fixture

@@ -15,10 +15,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-import main
-from vigor_jax import compilation_cache, config, console
-from vigor_jax.commands import flags as command_line
-
 ROOT = Path(__file__).parents[1]
 SPLITS = ("validation", "cross_area")
 
@@ -216,7 +212,7 @@ def test_a_checkpoint_of_another_split(start, vigor, unbroken):
 def cut(mini):
     path = mini.root / "Seattle" / "panorama" / mini.panoramas["Seattle"][3]
     path.write_bytes(path.read_bytes()[:-200])
-    return str(path), "truncated", "python -m vigor_jax.datasets check --root="
+    return str(path), "truncated", "vigor-jax check --root="
 
 
 def drop_a_column(mini):
@@ -234,8 +230,7 @@ def lose_a_tile(mini):
 
 
 @pytest.mark.parametrize("damage", [cut, drop_a_column, lose_a_tile])
-def test_damaged_data_is_named_file_by_file(damage, write_mini_vigor, tmp_path, monkeypatch, capsys):
-    """In this process, as only the flags are left out."""
+def test_damaged_data_is_named_file_by_file(damage, run_command, write_mini_vigor, tmp_path, capsys):
     parts = damage(write_mini_vigor(tmp_path / "VIGOR"))
     tree = {
         "name": "damaged",
@@ -252,10 +247,9 @@ def test_damaged_data_is_named_file_by_file(damage, write_mini_vigor, tmp_path, 
         "model": {"aggregation": "safa"},
         "batch": {"size": 8},
     }
-    monkeypatch.setattr(command_line, "parse", lambda argv: (config.parse(tree), tmp_path / "run"))
-    monkeypatch.setattr(compilation_cache, "keep", lambda: None)
-    monkeypatch.setattr(console, "set_up", lambda: None)
-    assert main.main(["main.py"]) == 2
+    own = f"import ml_collections\n\ndef get_config():\n    return ml_collections.ConfigDict({tree!r})\n"
+    (tmp_path / "damaged.py").write_text(own)
+    assert run_command("train", f"--config={tmp_path / 'damaged.py'}", f"--workdir={tmp_path / 'run'}") == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error
     (message,) = [line for line in error.splitlines() if line.startswith("error: ")]

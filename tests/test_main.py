@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from vigor_jax.commands import flags
-
 ROOT = Path(__file__).parents[1]
 CONFIG = """\
 import ml_collections
@@ -59,11 +57,12 @@ def run_main(tmp_path):
         (["--config=config.py", "--config.images.root=x"], "config.images.root: this config has no group 'images'"),
         (["--config=config.py", "--config.batch.size=many"], "error: flag --config.batch.size=many: "),
         (["--config=config.py", "--config.model.aggregation=mean"], "'safa', 'gem', 'average', 'fully_connected'"),
-        (["--config=config.py", "--workdri=x"], "error: Unknown command line flag 'workdri'"),
+        (["--config=config.py", "--workdri=x"], "error: there is no option --workdri. Did you mean --workdir?"),
         (["--config=config.py", "x"], "error: 'x' is not a flag."),
         # A key that the file leaves out can be given too, and is checked.
         (["--config=config.py", "--config.optimizer.learning_rate=0"], "error: config.optimizer.learning_rate = 0.0: "),
         (["--config=config.py", "--distributed=maybe"], "error: flag --distributed=maybe: "),
+        (["--config=config.py", "--profile=maybe"], "error: flag --profile=maybe: "),
         (["--config=config.py", "--process_id=x"], "error: flag --process_id=x: "),
         (["--config=config.py", "--num_processes=2"], "--coordinator_address and --process_id must be given too"),
         # The devices are known before any data is looked for.
@@ -88,11 +87,3 @@ def test_help_shows_commands(run_main):
 
 def test_missing_usage_names_the_demo(run_main):
     assert "python main.py --config=configs/demo.py" in run_main().stderr
-
-
-def test_profile_is_a_switch():
-    assert flags.profiles(["main.py", "--config=c.py", "--profile"]) == (True, ["main.py", "--config=c.py"])
-    assert flags.profiles(["main.py", "--profile=false", "x"]) == (False, ["main.py", "x"])
-    assert flags.profiles(["main.py"]) == (False, ["main.py"])
-    with pytest.raises(flags.UsageError, match="--profile=maybe"):
-        flags.profiles(["main.py", "--profile=maybe"])

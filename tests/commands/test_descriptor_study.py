@@ -79,7 +79,7 @@ def run(folder):
     }
 
     def finish(*flags):
-        command = [sys.executable, "-m", "vigor_jax.commands.descriptor_study", *flags]
+        command = [sys.executable, "-m", "vigor_jax", "descriptor-study", *flags]
         return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
 
     return finish

@@ -12,7 +12,6 @@ import pytest
 
 from vigor_jax import config as configs
 from vigor_jax import datasets
-from vigor_jax.commands import fuse
 from vigor_jax.datasets.image_codec import decode, encode_png
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.input import image_crops
@@ -98,10 +97,10 @@ def accuracy(labels, probabilities) -> dict[str, float]:
     return {"top1": np.mean([rank < 1 for rank in ranks]), "top5": np.mean([rank < 5 for rank in ranks])}
 
 
-def test_the_fusion_is_the_mean_by_hand(runs, data, tmp_path, capsys):
+def test_the_fusion_is_the_mean_by_hand(run_command, runs, data, tmp_path, capsys):
     found, _ = runs
     written = tmp_path / "fusion.json"
-    assert fuse.main(["one", "other", f"--json={written}"]) == 0
+    assert run_command("fuse", "one", "other", f"--json={written}") == 0
     figures = json.loads(written.read_text())
     together = {}
     for split, rows in data.splits.items():
@@ -151,26 +150,26 @@ def test_probabilities_are_averaged_and_not_answers(runs, data, monkeypatch):
         ({"labels": np.zeros(12, np.int32)}, ["in the one and 'a' in the other"]),
     ],
 )
-def test_runs_of_other_images_or_classes_are_refused(runs, data, capsys, changed, parts):
+def test_runs_of_other_images_or_classes_are_refused(run_command, runs, data, capsys, changed, parts):
     _, by_root = runs
     by_root["there"] = dataclasses.replace(data, **changed)
-    assert fuse.main(["one", "other"]) == 2
+    assert run_command("fuse", "one", "other") == 2
     error = capsys.readouterr().err
     for part in ("one and other cannot be averaged", *parts):
         assert part in error
 
 
-def test_what_cannot_be_fused_is_said_first(runs, capsys, tmp_path):
+def test_what_cannot_be_fused_is_said_first(run_command, runs, capsys, tmp_path):
     found, _ = runs
     for arguments, part in (
         (["one"], "Name two or more"),
         (["one", "other", "./one"], "named twice"),
         (["one", "other", f"--json={tmp_path}/absent/fusion.json"], "a folder that exists"),
     ):
-        assert fuse.main(arguments) == 2
+        assert run_command("fuse", *arguments) == 2
         assert part in capsys.readouterr().err
     found["other"] = dataclasses.replace(
         found["other"], config=dataclasses.replace(found["other"].config, task="image_distillation")
     )
-    assert fuse.main(["one", "other"]) == 2
+    assert run_command("fuse", "one", "other") == 2
     assert "other is a run of the task 'image_distillation'" in capsys.readouterr().err

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from vigor_jax.models.__main__ import main
 from vigor_jax.models.classifier import Classifier
 from vigor_jax.models.cost import Cost, LayerCost, cost
 from vigor_jax.models.mobilenet import MobileNet, MobileNetHead
@@ -147,27 +146,3 @@ class _Loop(nn.Module):
 def test_a_loop_of_unknown_length():
     with pytest.raises(ValueError, match="while loop"):
         cost(_Loop(), 4, 4)
-
-
-def test_the_command_prints_a_table(capsys):
-    assert main(["cost", "mobilenet_0.25", "--image", "64x128", "--classes", "10"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "mobilenet_0.25, one image of 64 x 128, float32"
-    layers = lines[4:59]
-    assert "depthwise 3x3        32 x 64 x 8 " in layers[2]
-    total = lines[60].split()
-    for column, unit in ((-3, "M parameters"), (-2, "M multiply-adds"), (-1, "MiB of activations an image")):
-        counts = [int(line.split()[column].replace(",", "")) for line in layers]
-        assert int(total[column].replace(",", "")) == sum(counts)
-        assert unit in lines[-1]
-    assert lines[-1].startswith("0.22 M parameters, 6.66 M multiply-adds and 1.57 MiB")
-    assert lines[64].split()[:5] == ["convolution", "1x1", "196,224", "91.00%", "5,505,024"]
-
-
-def test_the_command_says_what_is_wrong(capsys):
-    assert main(["cost", "mobilenet_0.3"]) == 2
-    assert "no backbone 'mobilenet_0.3'. Did you mean mobilenet_0." in capsys.readouterr().err
-    for flag, message in (("--image", "'0' is not a size such as 224 or 320x640"), ("--classes", "not a number of")):
-        with pytest.raises(SystemExit):
-            main(["cost", "mobilenet_0.25", flag, "0"])
-        assert message in capsys.readouterr().err

@@ -63,13 +63,17 @@ spec = importlib.util.spec_from_file_location("toy", sys.argv[2])
 toy = sys.modules["toy"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(toy)
 from vigor_jax import console, tasks
+from absl import flags as absl_flags
 from vigor_jax.commands import flags
 from vigor_jax.parallel import distributed
 
 console.set_up()
 code = 1
 try:
-    distributed.join(flags.processes(sys.argv)[0])
+    values = absl_flags.FlagValues()
+    processes = flags.define_processes(values)
+    values(sys.argv, known_only=True)
+    distributed.join(processes())
     import jax
 
     from vigor_jax.train.loop import train_and_evaluate

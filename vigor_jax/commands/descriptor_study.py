@@ -1,73 +1,65 @@
-"""Trains or collects the descriptor study: recall, hit rate and metres against the descriptor's size.
-
-    python -m vigor_jax.commands.descriptor_study --config=configs/descriptor_study.py[:VARIANT] --workdir=DIR
-
-Every size of the config's sweep is trained in DIR/<size>, one after the other; what is complete is read, what is not
-goes on. Any --config.KEY=VALUE, as of main.py, holds for all of them. The largest descriptor is then compressed by
-principal components, to int8 and by product quantisation. The table is printed and written to
-DIR/descriptor_study.md, with every metric in DIR/descriptor_study.json.
-"""
+"""Trains or collects the descriptor study: recall, hit rate and metres against the descriptor's size."""
 
 import dataclasses
-import importlib.util
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from absl import flags
-from ml_collections import config_flags
+from absl import flags as absl_flags
 
-from vigor_jax import console, markdown_table
-from vigor_jax.commands.flags import parse
+from vigor_jax import markdown_table
+from vigor_jax.commands import flags
+from vigor_jax.commands.flags import ReadConfig
 from vigor_jax.errors import UserError
 
 if TYPE_CHECKING:
     from vigor_jax.studies.descriptor_sweep import Study
 
+USAGE = """\
+usage: {program} --config=FILE[:VARIANT] [--config.KEY=VALUE ...] [--workdir=DIR]
+
+Trains or collects the descriptor study: recall, hit rate and metres against the descriptor's size.
+
+  {program} --config=configs/descriptor_study.py:demo
+  {program} --config=configs/descriptor_study.py --config.data.root=/path/to/VIGOR --workdir=runs/study
+
+Every size of the config's sweep is trained in WORKDIR/<size>, one after the other; what is complete is read, what is
+not goes on. Any --config.KEY=VALUE, as of `train`, holds for all of them. The largest descriptor is then compressed by
+principal components, to int8 and by product quantisation. The table is printed and written to
+WORKDIR/descriptor_study.md, with every metric in WORKDIR/descriptor_study.json; the workdir is runs/<config.name>
+unless given."""
 _NAME = "descriptor_study"
 # What the sizes themselves set.
 _SET_BY_SIZES = ("model.num_heads", "model.channels_per_head")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Returns the exit code: 0, or 2 after an error that the user can mend, or 130 after Ctrl-C."""
-    console.set_up()
-    if {"-h", "--help"} & set(argv[1:]):
-        print(__doc__)
-        return 0
-    try:
-        config, workdir = parse(argv)
-        sizes = _sizes()
-        # Not before the flags are known to be good: an error in them shall not wait for JAX to load.
-        from vigor_jax import compilation_cache
-        from vigor_jax.studies.descriptor_sweep import study
+def main(program: str, arguments: Sequence[str]) -> int:
+    """Prints the table once everything is trained."""
+    values = absl_flags.FlagValues()
+    workdir = absl_flags.DEFINE_string("workdir", None, "where the runs lie", flag_values=values)
+    read = flags.parse(values, arguments, USAGE.format(program=program))
+    sizes = _sizes(read)
+    # Not before the flags are known to be good: an error in them shall not wait for JAX to load.
+    from vigor_jax import compilation_cache
+    from vigor_jax.studies.descriptor_sweep import study
 
-        compilation_cache.keep()
-        print(write(study(config, sizes, workdir), workdir))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
-        return 130
+    compilation_cache.keep()
+    folder = Path(workdir.value or f"runs/{read.config.name}")
+    print(write(study(read.config, sizes, folder), folder))
     return 0
 
 
-def _sizes() -> tuple[str, ...]:
+def _sizes(read: ReadConfig) -> tuple[str, ...]:
     """The sweep that the config file names beside its config."""
-    flag = flags.FLAGS["config"]
     for key in _SET_BY_SIZES:
-        if key in config_flags.get_override_values(flag):
+        if key in read.overridden:
             raise UserError(f"--config.{key} is what the sizes of the study set. Leave it out, or name one size.")
-    path, _, variant = config_flags.get_config_filename(flag).partition(":")
-    spec = importlib.util.spec_from_file_location(_NAME, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "sizes"):
-        raise UserError(f"--config={path} has no sweep of sizes. Give configs/descriptor_study.py, or a file like it.")
-    return module.sizes(variant)
+    if not hasattr(read.file.module, "sizes"):
+        raise UserError(
+            f"--config={read.file.given} has no sweep of sizes. Give configs/descriptor_study.py, or a file like it."
+        )
+    return read.file.module.sizes(read.file.variant)
 
 
 def write(done: "Study", workdir: Path) -> str:
@@ -105,7 +97,3 @@ def page(done: "Study") -> str:
             *(f"Left out: {sentence}" for sentence in done.left_out),
         ]
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv))

@@ -1,20 +1,19 @@
 """Averages the class probabilities of several finished runs of 'classification', and says what that gains.
 
-    python -m vigor_jax.fusion RUN_A RUN_B ... [--json=FILE]
+    vigor-jax fuse runs/vgg16 runs/vgg19 --json=fusion.json
 
 Each run is tested as its own config says (config.classifier.test_protocol and test_scales), on the images that its
 config names, with the weights of its last checkpoint. Backbones and crops may differ; the classes and the images of the
 splits may not. A table of the accuracy of each run and of the mean is printed, and written to FILE with --json.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vigor_jax import console, markdown_table
+from vigor_jax import markdown_table
+from vigor_jax.commands.arguments import Parser
 from vigor_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,46 +22,34 @@ if TYPE_CHECKING:
 _FIGURES = {"top1": "top-1", "top5": "top-5"}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, or 2 after an error that the user can mend, or 130 after Ctrl-C."""
-    console.set_up()
-    parser = argparse.ArgumentParser(
-        prog="python -m vigor_jax.fusion", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(program: str, arguments: Sequence[str]) -> int:
+    """Prints a table."""
+    parser = Parser(program, __doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="workdir of a finished run")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_json("all figures")
     options = parser.parse_args(arguments)
-    try:
-        _check(options.runs, options.json)
-        # Not before the arguments are known to be good: an error in them shall not wait for JAX to load.
-        from vigor_jax import compilation_cache
-        from vigor_jax.parallel.mesh import data_mesh
-        from vigor_jax.studies.fusion import fuse, read
+    _require_several(options.runs)
 
-        compilation_cache.keep()
-        members = [read(run) for run in options.runs]
-        found = fuse(members, data_mesh())
-        print(table(members, found))
-        if options.json is not None:
-            options.json.write_text(json.dumps(figures(members, found), indent=2) + "\n")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
+    from vigor_jax import compilation_cache
+    from vigor_jax.parallel.mesh import data_mesh
+    from vigor_jax.studies.fusion import fuse, read
+
+    compilation_cache.keep()
+    members = [read(run) for run in options.runs]
+    found = fuse(members, data_mesh())
+    print(table(members, found))
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures(members, found), indent=2) + "\n")
     return 0
 
 
-def _check(runs: Sequence[Path], json_file: Path | None) -> None:
+def _require_several(runs: Sequence[Path]) -> None:
     if len(runs) < 2:
         raise UserError("one run alone has no mean. Name two or more.")
     resolved = [run.resolve() for run in runs]
     for run in runs:
         if resolved.count(run.resolve()) > 1:
             raise UserError(f"{run} is named twice, and would count twice. Name each run once.")
-    if json_file is not None and (not json_file.parent.is_dir() or json_file.is_dir()):
-        raise UserError(f"--json={json_file}: a file cannot be written there. Name one in a folder that exists.")
 
 
 def table(members: Sequence["Member"], found: "Fusion") -> str:
@@ -97,7 +84,3 @@ def figures(members: Sequence["Member"], found: "Fusion") -> dict[str, Any]:
     ]
     images = {split: len(rows) for split, rows in members[0].data.splits.items()}
     return {"runs": runs, "fusion": found.together, "images": images}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

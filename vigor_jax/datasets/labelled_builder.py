@@ -116,7 +116,7 @@ class LabelledBuilder(PreparedBuilder, skip_registration=True):
             decoded = photo.decode(data, self._source.name_of(whole))
         except image_codec.ImageError as error:
             raise image_codec.ImageError(
-                f"{error} `python -m vigor_jax.datasets check --data={self.name} --root=...` lists every such file."
+                f"{error} `vigor-jax check --data={self.name} --root=...` lists every such file."
             ) from error
         size = scaled(decoded.image.shape[:2], self.builder_config.side)
         self._sizes[row] = size

@@ -8,18 +8,17 @@ import simplejpeg
 
 from vigor_jax import datasets
 from vigor_jax.config import RenderedCityConfig
-from vigor_jax.datasets import __main__ as command
 from vigor_jax.datasets import check, image_codec
 from vigor_jax.datasets.image_codec import ImageError
 
 FOLDER = {"aerial": "satellite", "ground": "panorama"}
 
 
-def test_counts_of_the_published_archive(vigor_label_archive, tmp_path, capsys):
+def test_counts_of_the_published_archive(run_command, vigor_label_archive, tmp_path, capsys):
     with tarfile.open(vigor_label_archive) as archive:
         archive.extractall(tmp_path, filter="data")
     root = tmp_path / "vigor_labels"
-    assert command.main(["check", f"--root={root}", "--images=none"]) == 0
+    assert run_command("check", f"--root={root}", "--images=none") == 0
     rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if "/" in line}
     assert rows["Chicago"] == ["22,308/22,308", "12,740/12,740", "12,739/12,739", "25,479/25,479"]
     assert rows["NewYork"] == ["23,279/23,279", "13,885/13,885", "13,884/13,884", "27,769/27,769"]
@@ -29,16 +28,16 @@ def test_counts_of_the_published_archive(vigor_label_archive, tmp_path, capsys):
     assert rows["cross-area"][-2:] == ["25,479/53,694", "panoramas"]
 
 
-def test_labels_without_images(write_vigor, capsys):
+def test_labels_without_images(run_command, write_vigor, capsys):
     mini = write_vigor()
     for city in ("Seattle", "Chicago"):
         shutil.rmtree(mini.root / city)
     (mini.root / "splits__corrected/Chicago/same_area_balanced_train__corrected.txt").unlink()
     (mini.root / "splits__corrected/Chicago/same_area_balanced_test__corrected.txt").unlink()
-    assert command.main(["check", f"--root={mini.root}", "--images=none"]) == 0
+    assert run_command("check", f"--root={mini.root}", "--images=none") == 0
     assert "Chicago: no panorama labels" in capsys.readouterr().out
     # With the images asked for, labels alone are not enough.
-    assert command.main(["check", f"--root={mini.root}"]) == 1
+    assert run_command("check", f"--root={mini.root}") == 1
     printed = capsys.readouterr().out
     assert "no aerial images of Seattle" in printed
     assert "no aerial images of Chicago" not in printed  # published without panoramas: nothing to train with anyway
@@ -46,9 +45,9 @@ def test_labels_without_images(write_vigor, capsys):
 
 @pytest.mark.parametrize("images", ["none", "headers", "full"])
 @pytest.mark.parametrize("layout", ["vigor", "by_view"])
-def test_a_sound_subset(write_vigor, capsys, layout, images):
+def test_a_sound_subset(run_command, write_vigor, capsys, layout, images):
     mini = write_vigor(layout=layout)
-    assert command.main(["check", f"--root={mini.root}", f"--images={images}"]) == 0
+    assert run_command("check", f"--root={mini.root}", f"--images={images}") == 0
     printed = capsys.readouterr().out
     assert "12/20,776" in printed
     assert "4/11,876" in printed
@@ -58,7 +57,7 @@ def test_a_sound_subset(write_vigor, capsys, layout, images):
         assert "7 of 64x128" in printed
 
 
-def test_missing_and_damaged_images_are_named(write_vigor, tmp_path, capsys):
+def test_missing_and_damaged_images_are_named(run_command, write_vigor, tmp_path, capsys):
     mini = write_vigor()
     satellite, panorama = mini.root / "Seattle" / "satellite", mini.root / "Chicago" / "panorama"
     missing = satellite / mini.tiles["Seattle"][2]
@@ -73,7 +72,7 @@ def test_missing_and_damaged_images_are_named(write_vigor, tmp_path, capsys):
     hole.write_bytes(data)
 
     listed = tmp_path / "bad.txt"
-    assert command.main(["check", f"--root={mini.root}", f"--list={listed}"]) == 1
+    assert run_command("check", f"--root={mini.root}", f"--list={listed}") == 1
     printed = capsys.readouterr().out
     assert missing.name in printed
     assert f"{cut}: this JPEG is truncated" in printed
@@ -84,7 +83,7 @@ def test_missing_and_damaged_images_are_named(write_vigor, tmp_path, capsys):
     assert len(lines) == 3
     assert f"{missing}: missing" in lines
 
-    assert command.main(["check", f"--root={mini.root}", "--images=full", f"--list={listed}"]) == 1
+    assert run_command("check", f"--root={mini.root}", "--images=full", f"--list={listed}") == 1
     assert hole.name in capsys.readouterr().out
     assert len(listed.read_text().splitlines()) == 4
 
@@ -116,7 +115,7 @@ def unfit_images(rng):
     ]
 
 
-def test_unfit_images_are_listed_all_at_once_and_not_prepared(write_vigor, tmp_path, capsys):
+def test_unfit_images_are_listed_all_at_once_and_not_prepared(run_command, write_vigor, tmp_path, capsys):
     mini = write_vigor(rows=4, panoramas=12, trains=8)
     unfit = unfit_images(np.random.default_rng(0))
     names = {"aerial": iter(mini.tiles["Seattle"]), "ground": iter(mini.panoramas["Seattle"])}
@@ -125,7 +124,7 @@ def test_unfit_images_are_listed_all_at_once_and_not_prepared(write_vigor, tmp_p
     for path, (_, data, _, _) in zip(paths, unfit, strict=True):
         path.write_bytes(data)
     for images in ("headers", "full"):
-        assert command.main(["check", f"--root={mini.root}", f"--images={images}", f"--list={tmp_path / 'list'}"]) == 1
+        assert run_command("check", f"--root={mini.root}", f"--images={images}", f"--list={tmp_path / 'list'}") == 1
         capsys.readouterr()
         lines = (tmp_path / "list").read_text().splitlines()
         expected = [item for item in zip(paths, unfit, strict=True) if item[1][3] or images == "full"]
@@ -145,32 +144,32 @@ def test_unfit_images_are_listed_all_at_once_and_not_prepared(write_vigor, tmp_p
         path.write_bytes(original)
 
 
-def test_images_of_several_sizes_are_noted(write_vigor, capsys):
+def test_images_of_several_sizes_are_noted(run_command, write_vigor, capsys):
     mini = write_vigor()
     path = mini.root / "Seattle" / "panorama" / mini.panoramas["Seattle"][0]
     path.write_bytes(image_codec.encode_jpeg(np.zeros((32, 64, 3), np.uint8)))
-    assert command.main(["check", f"--root={mini.root}"]) == 0
+    assert run_command("check", f"--root={mini.root}") == 0
     printed = capsys.readouterr().out
     assert "6 of 64x128, 1 of 32x64" in printed
     assert "note: the ground images differ in size" in printed
 
 
-def test_long_lists_are_cut_in_the_report_but_not_in_the_file(write_vigor, tmp_path, capsys):
+def test_long_lists_are_cut_in_the_report_but_not_in_the_file(run_command, write_vigor, tmp_path, capsys):
     mini = write_vigor()
     for path in (mini.root / "Seattle" / "satellite").iterdir():
         path.unlink()
     listed = tmp_path / "bad.txt"
-    assert command.main(["check", f"--root={mini.root}", f"--list={listed}"]) == 1
+    assert run_command("check", f"--root={mini.root}", f"--list={listed}") == 1
     assert "and 2 more" in capsys.readouterr().out
     assert len(listed.read_text().splitlines()) == 12
 
 
-def test_damaged_labels_and_missing_folders_are_reported_with_the_rest(write_vigor, capsys):
+def test_damaged_labels_and_missing_folders_are_reported_with_the_rest(run_command, write_vigor, capsys):
     mini = write_vigor()
     path = mini.root / "splits__corrected/Seattle/same_area_balanced_test__corrected.txt"
     path.write_text(path.read_text().rsplit(" ", 1)[0])
     shutil.rmtree(mini.root / "Chicago" / "panorama")
-    assert command.main(["check", f"--root={mini.root}"]) == 1
+    assert run_command("check", f"--root={mini.root}") == 1
     printed = capsys.readouterr().out
     assert f"{path}, line 3: 12 columns" in printed
     assert "no ground images of Chicago" in printed
@@ -186,9 +185,9 @@ def test_more_than_was_published_is_wrong(write_vigor, monkeypatch):
     assert not chicago.notes
 
 
-def test_no_labels_at_the_root(write_vigor, tmp_path, capsys):
+def test_no_labels_at_the_root(run_command, write_vigor, tmp_path, capsys):
     write_vigor()
-    assert command.main(["check", f"--root={tmp_path}"]) == 2
+    assert run_command("check", f"--root={tmp_path}") == 2
     error = capsys.readouterr().err
     assert str(tmp_path / "splits__corrected") in error
     assert f"There are some in {tmp_path / 'VIGOR'}: name that." in error

@@ -7,7 +7,6 @@ import pytest
 
 from vigor_jax import datasets
 from vigor_jax.config import DataConfig, RenderedCityConfig
-from vigor_jax.datasets import __main__ as command
 from vigor_jax.datasets import image_codec
 from vigor_jax.datasets.vigor import labels, render_at_labels
 from vigor_jax.errors import UserError
@@ -170,15 +169,15 @@ def test_what_cannot_be_rendered_is_refused(write_vigor, tmp_path):
     assert not (tmp_path / "rendered").exists()
 
 
-def test_the_command(write_vigor, stub_renderer, tmp_path, capsys):
+def test_the_command(run_command, write_vigor, stub_renderer, tmp_path, capsys):
     mini = write_vigor()
     root = tmp_path / "rendered"
     arguments = ["render", f"--labels={mini.root}", f"--root={root}", "--cities", "Seattle", "Chicago", "--tiles=12"]
-    assert command.main([*arguments, "--tile_size=40", "--panorama_height=32"]) == 0
+    assert run_command(*arguments, "--tile_size=40", "--panorama_height=32") == 0
     assert json.loads((root / "Chicago" / "rendered.json").read_text())["tile_size"] == 40
-    assert command.main(["check", f"--root={root}", "--images=full"]) == 0
+    assert run_command("check", f"--root={root}", "--images=full") == 0
     printed = capsys.readouterr().out
     assert "12 of 40x40" in printed
     assert printed.count("the images are rendered, not VIGOR's") == 2
-    assert command.main([*arguments, "--tile_size=41"]) == 2
-    assert "render: " in capsys.readouterr().err
+    assert run_command(*arguments, "--tile_size=41") == 2
+    assert "error: " in capsys.readouterr().err

@@ -12,8 +12,7 @@ from safetensors.numpy import save_file
 
 from tests.models.parity.drawn_numbers import draw
 from vigor_jax.models import registry
-from vigor_jax.models.__main__ import main
-from vigor_jax.models.classifier import Classifier, classifier
+from vigor_jax.models.classifier import Classifier
 from vigor_jax.models.convnext import ConvNeXt, ConvNeXtHead
 from vigor_jax.models.efficientnet import EfficientNet, EfficientNetHead
 from vigor_jax.models.mobilenet import MobileNet, MobileNetHead
@@ -126,31 +125,3 @@ def test_names_that_nobody_has(tmp_path):
         load(VGG(), "vgg_16", tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="no conversion of weights for _Nobodys"):
         load(_Nobodys(), "vgg16", tmp_path / "w.safetensors")
-
-
-@pytest.fixture
-def mobilenet_file(tmp_path):
-    model = classifier("mobilenet_0.25", 5)
-    save_file(mobilenet.to_torch(_variables(model), model), tmp_path / "w.safetensors")
-    return str(tmp_path / "w.safetensors")
-
-
-def test_the_command_reports_a_file_that_fits(mobilenet_file, capsys):
-    assert main(["weights", "mobilenet_0.25", mobilenet_file, "--classes", "5"]) == 0
-    lines = ["loaded: 137", "missing: 0", "unexpected: 0", "mismatched: 0", "ignored: 0", "preprocessing: tf"]
-    assert capsys.readouterr().out.splitlines() == lines
-    assert main(["weights", "mobilenet_0.25", mobilenet_file]) == 0
-    assert "loaded: 135" in capsys.readouterr().out
-
-
-def test_the_command_exits_2_where_it_does_not_fit(mobilenet_file, capsys):
-    assert main(["weights", "mobilenet_0.25", mobilenet_file, "--classes", "6"]) == 2
-    out, err = capsys.readouterr()
-    assert "mismatched: 2\n  classifier.weight is [5, 256], expected [6, 256]\n" in out
-    assert f"weights: {mobilenet_file} does not fit" in err
-    assert main(["weights", "mobilenet_0.25", mobilenet_file, "--classes", "6", "--allow_partial"]) == 0
-    assert "loaded: 135\nmissing: 0" in capsys.readouterr().out
-    assert main(["weights", "resnet50", mobilenet_file]) == 2
-    assert "unexpected: 137" in capsys.readouterr().out
-    assert main(["weights", "mobilenet_0.25", "/nowhere.pth"]) == 2
-    assert "/nowhere.pth: no such file" in capsys.readouterr().err

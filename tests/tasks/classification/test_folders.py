@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from vigor_jax import config as configs
-from vigor_jax import console
-from vigor_jax.commands import report as report_command
 from vigor_jax.datasets.image_codec import encode_png
 from vigor_jax.models import registry
 from vigor_jax.models.mobilenet import MobileNetHead
@@ -43,7 +41,7 @@ def folders(tmp_path):
     return tmp_path / "photos"
 
 
-def test_folders_are_prepared_learnt_tested_and_shown(folders, tmp_path, monkeypatch, capsys):
+def test_folders_are_prepared_learnt_tested_and_shown(run_command, folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(registry.BACKBONES, "tiny", registry.BackboneEntry(Tiny, MobileNetHead, 32, "tf", 0.0))
     images = {"name": "image_folders", "root": str(folders), "data_dir": str(tmp_path / "prepared")}
     config = configs.parse(
@@ -77,6 +75,5 @@ def test_folders_are_prepared_learnt_tested_and_shown(folders, tmp_path, monkeyp
     page = (workdir / "report.html").read_text()
     for title in ("What is taken for what", "The most frequent confusions", "Class by class", *CLASSES):
         assert title in page
-    monkeypatch.setattr(console, "set_up", lambda: None)
-    assert report_command.main([str(workdir)]) == 0
+    assert run_command("report", workdir) == 0
     assert (workdir / "report.html").read_text() == page

@@ -3,8 +3,7 @@
 import re
 from functools import partial
 
-from vigor_jax import console, datasets, report
-from vigor_jax.commands import report as command
+from vigor_jax import datasets, report
 from vigor_jax.tasks.classification import report as classification_report
 
 
@@ -33,10 +32,11 @@ def test_without_findings_the_page_says_so(write_class_run, class_data, tmp_path
     assert "left no findings.npz" in text_of(report.write(tmp_path, classification_page(class_data)))
 
 
-def test_the_page_is_made_again_of_labelled_images(write_class_run, class_data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(console, "set_up", lambda: None)
+def test_the_page_is_made_again_of_labelled_images(
+    run_command, write_class_run, class_data, tmp_path, monkeypatch, capsys
+):
     asked = []
     monkeypatch.setattr(datasets, "load_images", lambda images, city: asked.append(images.name) or class_data)
-    assert command.main([str(write_class_run(tmp_path))]) == 0
+    assert run_command("report", write_class_run(tmp_path)) == 0
     assert asked == ["image_folders"]
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")

@@ -120,7 +120,7 @@ def test_a_run_places_photos_and_leaves_its_cells(data, tmp_path, monkeypatch):
     assert metrics["test/chance_median_km"] == pytest.approx(np.median(found["chance_km"]))
     assert (found["label"] == -1).sum() == 1
     assert "Photos and where they were placed" in (tmp_path / "report.html").read_text()
-    # Made again, as `python -m vigor_jax.report` does, of the data as they are without cells.
+    # Made again, as `vigor-jax report` does, of the data as they are without cells.
     page = (tmp_path / "report.html").read_bytes()
     assert report.write(tmp_path, partial(geolocation_report.content, data=data)).read_bytes() == page
 

@@ -71,7 +71,7 @@ class ImageFolders:
             raise MissingImages(
                 f"{self.folder(view)}: {len(missing):,} of {self.city}'s {len(names):,} {view} images that the labels "
                 f"name are not there: {', '.join(missing[:_SHOWN])}{more}. Extract the images again; "
-                "`python -m vigor_jax.datasets check --root=...` lists all that is missing or truncated."
+                "`vigor-jax check --root=...` lists all that is missing or truncated."
             )
 
 

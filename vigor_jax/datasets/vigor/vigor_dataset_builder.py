@@ -191,5 +191,5 @@ def _read_picture(path: Path, view: View) -> image_codec.Image:
         return pictures.read(path, view)
     except image_codec.ImageError as error:
         raise image_codec.ImageError(
-            f"{error} `python -m vigor_jax.datasets check --root=... --images=full` lists every such file."
+            f"{error} `vigor-jax check --root=... --images=full` lists every such file."
         ) from error

@@ -25,6 +25,18 @@ def test_explicit_sum_of_the_rows_that_count():
     assert iou_difference(*rows, valid=np.zeros(6, bool)) == 0
 
 
+def test_rows_that_do_not_count_do_not_reach_the_gradient():
+    rows = _rows(4)
+    valid = np.array([True, False, True, True])
+    rows[3][1] = np.nan  # the overlap with a positive that does not touch its panorama
+    value, gradients = jax.value_and_grad(iou_difference, argnums=(0, 1, 2))(*rows, valid=valid)
+    expected, expected_gradients = jax.value_and_grad(iou_difference, argnums=(0, 1, 2))(*(row[valid] for row in rows))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient[valid], expected_gradient, rtol=1e-5)
+        np.testing.assert_array_equal(gradient[~valid], 0)
+
+
 def test_it_is_the_quotient_s_loss_weighted_by_the_squared_similarity_of_the_positive():
     for row in zip(*_rows(6), strict=True):
         single = [np.asarray(value)[None] for value in row]

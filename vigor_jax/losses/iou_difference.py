@@ -39,4 +39,6 @@ def iou_difference(
     similarity_semi = jnp.sum(ground * semi_positive, axis=-1)
     if valid is not None:
         valid = jnp.asarray(valid)
+        # Before it is used: the gradient of what is not finite is NaN even where it does not count.
+        ratio = jnp.where(valid, ratio, 0.0)
     return batch_mean((similarity_semi - ratio * similarity_positive) ** 2, valid, axis_name)

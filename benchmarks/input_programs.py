@@ -38,7 +38,7 @@ class Programs:
             seed=0,
             host_rows=slice(0, self.batch),
             threads=threads,
-            hybrid=Hybrid(first_step=0, drop_uncovering=False) if self.hybrid else None,
+            hybrid=Hybrid(first_step=0) if self.hybrid else None,
         )
 
     def ours(self, batches: int, threads: int) -> tuple[float, float]:

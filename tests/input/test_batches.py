@@ -114,6 +114,24 @@ def test_the_hybrid_phase_adds_a_semi_positive_and_the_offset(tiny_data, rows, p
     assert len(set(counted)) == 2
 
 
+@pytest.mark.parametrize(("offsets", "semi_positives"), [(True, False), (False, True)])
+def test_a_loss_without_weight_reads_nothing(tiny_data, rows, plan, offsets, semi_positives):
+    """The offset loss alone decodes no second tiles; what is left is as with both."""
+    hybrid = Hybrid(first_step=0, offsets=offsets, semi_positives=semi_positives)
+    aerial = _CountingImages(tiny_data.aerial)
+    batches = start(dataclasses.replace(tiny_data, aerial=aerial), rows, plan, augment=True, hybrid=hybrid)
+    found = [next(batches)]
+    # One for the expected size, one batch handed out, two ahead.
+    assert aerial.settled() == 1 + 3 * SIZE * (2 if semi_positives else 1)
+    found += take(1, batches)
+    whole = take(2, start(tiny_data, rows, plan, augment=True, hybrid=Hybrid(first_step=0)))
+    of_semi_positives = {"semi_positive", "semi_positive_tile", "semi_positive_counts", "iou_ratio"}
+    left_out = of_semi_positives if offsets else {"offset"}
+    for some, every in zip(found, whole, strict=True):
+        assert some.keys() == every.keys() - left_out
+        assert_equal_batches([some], [{key: every[key] for key in some}])
+
+
 @pytest.mark.parametrize("hosts", [1, 2, 4])
 def test_hosts_together_read_the_global_batch(tiny_data, rows, plan, hosts):
     options = {"augment": True, "hybrid": Hybrid(first_step=1, drop_uncovering=False)}

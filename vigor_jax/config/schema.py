@@ -119,7 +119,10 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """The soft-margin triplet loss, and what the hybrid phase adds to it."""
+    """The soft-margin triplet loss, and what the hybrid phase adds to it.
+
+    A loss of weight 0 is neither computed nor logged, and what it alone would read is not read.
+    """
 
     alpha: float = 10.0
     iou_weight: float = 0.0  # of the semi-positives' loss: 0.1 in the authors' code, 1 in the paper

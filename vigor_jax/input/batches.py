@@ -48,10 +48,12 @@ class _Decoder:
 
 @dataclasses.dataclass(frozen=True)
 class Hybrid:
-    """What the batches of the hybrid phase hold besides."""
+    """What the batches of the hybrid phase hold beside pairs: what its losses read, and nothing else."""
 
     first_step: int  # of the phase
-    drop_uncovering: bool  # see `semi_positives.draw`
+    semi_positives: bool = True  # a second tile of each pair, for the IOU loss
+    drop_uncovering: bool = False  # see `semi_positives.draw`
+    offsets: bool = True  # of the positives, for the offset loss
 
 
 def train_batches(
@@ -70,10 +72,10 @@ def train_batches(
 
     Each batch holds `aerial` and `ground`, uint8 [rows, height, width, 3], of each example's positive tile and
     panorama; `example`, int32 [rows], the plan's indices; `panorama`, `city` [rows] and `references` [rows, 4], int32,
-    of the data set. Batches of the hybrid phase hold besides `offset`, float32 [rows, 2], of the positive in halves of
-    a tile; `semi_positive`, uint8 like `aerial`; `semi_positive_tile`, int32 [rows]; `iou_ratio`, float32 [rows];
-    and `semi_positive_counts`, bool [rows]. Close the generator (`close()`, or `device_feed.DeviceFeed` does it) to
-    end its threads.
+    of the data set. Batches of the hybrid phase hold besides, with offsets, `offset`, float32 [rows, 2], of the
+    positive in halves of a tile; with semi-positives `semi_positive`, uint8 like `aerial`; `semi_positive_tile`, int32
+    [rows]; `iou_ratio`, float32 [rows]; and `semi_positive_counts`, bool [rows]. Close the generator (`close()`, or
+    `device_feed.DeviceFeed` does it) to end its threads.
 
     Args:
       data: the prepared data set.
@@ -84,7 +86,7 @@ def train_batches(
       seed: of the augmentation and the semi-positives.
       host_rows: the slots of the global batch that this host reads.
       threads: that read and decode; 0: one for each core of this process. They change nothing but the time.
-      hybrid: the phase with semi-positives and offsets; None for none.
+      hybrid: the phase with semi-positives, offsets or both; None for none.
 
     Raises:
       UserError: an image that cannot be decoded or differs in size, by name, or sizes that cannot be augmented.
@@ -105,9 +107,12 @@ def train_batches(
             "city": np.empty(size, np.int32),
             "references": np.empty((size, 4), np.int32),
         }
-        if hybrid is not None and step >= hybrid.first_step:
+        if hybrid is None or step < hybrid.first_step:
+            return batch
+        if hybrid.offsets:
+            batch["offset"] = np.empty((size, 2), np.float32)
+        if hybrid.semi_positives:
             batch |= {
-                "offset": np.empty((size, 2), np.float32),
                 "semi_positive": tile_decoder.empty(size),
                 "semi_positive_tile": np.empty(size, np.int32),
                 "semi_positive_counts": np.empty(size, np.bool_),
@@ -130,14 +135,14 @@ def train_batches(
         ground = panorama_decoder(panorama, batch["ground"][row])
         if drawn:
             ground[:] = drawn.panorama(ground)
-        tiles = {"aerial": references[0]}
+        tiles, offset_px = {"aerial": references[0]}, panoramas.offset_px[panorama]
+        if "offset" in batch:
+            offset = offset_px[0] / (geometry.TILE_PX / 2)
+            batch["offset"][row] = drawn.offset(offset) if drawn else offset
         if "semi_positive" in batch:
-            offset_px = panoramas.offset_px[panorama]
             semi_positive = semi_positives.draw(
                 offset_px, seed=seed, step=step, slot=slot, drop_uncovering=hybrid.drop_uncovering
             )
-            offset = offset_px[0] / (geometry.TILE_PX / 2)
-            batch["offset"][row] = drawn.offset(offset) if drawn else offset
             tiles["semi_positive"] = batch["semi_positive_tile"][row] = references[semi_positive.column]
             batch["semi_positive_counts"][row] = semi_positive.counts
             batch["iou_ratio"][row] = semi_positive.iou_ratio

@@ -16,6 +16,7 @@ from vigor_jax.errors import UserError
 from vigor_jax.input.sampling import BatchPlan
 from vigor_jax.losses import soft_margin_triplet
 from vigor_jax.models import CrossViewModel
+from vigor_jax.models.cross_view import Pairs
 from vigor_jax.models.pretrained.load_report import Report
 from vigor_jax.models.pretrained.loading import Loaded
 from vigor_jax.parallel import mesh as meshes
@@ -247,6 +248,64 @@ def test_the_phases_of_a_run(town_config):
     assert np.mean(mined) > 0.9  # a tile whose panoramas all overlap the batch is passed over
 
 
+ONE_LOSS = {
+    "iou_loss": {"loss.iou_weight": 0.1, "loss.iou_form": "difference"},
+    "offset_loss": {"loss.offset_weight": 0.01, "model.offset_head": "regression"},
+}
+
+
+@pytest.mark.parametrize("name", ONE_LOSS)
+def test_a_loss_of_weight_0_is_neither_computed_nor_logged(hybrid, town_config, monkeypatch, name):
+    """Not even of a batch that has all it reads: 0 times the quotient's gradient at orthogonal pairs is NaN."""
+    _, _, batch, _ = hybrid
+    units = np.eye(8, dtype=np.float32)
+    embeddings = {"aerial": np.roll(units, 1, axis=0), "ground": units, "semi_positive": np.roll(units, 2, axis=0)}
+
+    def orthogonal_pairs(model, variables, aerial, ground, semi_positive, **options):
+        params = variables["params"]
+        second = None if semi_positive is None else params["semi_positive"]
+        offset = params["aerial"][:, :2] if model.offset_outputs else None
+        return Pairs(params["aerial"], params["ground"], second, offset), {}
+
+    monkeypatch.setattr(task, "training_pairs", orthogonal_pairs)
+    one = tasks.create(town_config(**ONE_LOSS[name]))
+
+    def step(params, batch):
+        def loss(params):
+            loss, output = one.loss({"params": params}, batch, jax.random.key(0), carry={}, axis_name=meshes.AXIS)
+            return loss, output.metrics
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    rows = PartitionSpec(meshes.AXIS)
+    program = meshes.pmap(step, meshes.data_mesh(jax.devices()[:1]), (rows, rows), (PartitionSpec(), rows))
+    (loss, metrics), gradient = program(embeddings, batch)
+    assert metrics.keys() == {"triplet_loss", name, "aerial_spread", "ground_spread"}
+    weight = next(value for key, value in ONE_LOSS[name].items() if key.endswith("weight"))
+    np.testing.assert_allclose(loss, metrics["triplet_loss"] + weight * metrics[name], rtol=1e-6)
+    assert all(np.isfinite(array).all() for array in gradient.values())
+
+
+def test_the_offset_loss_alone_embeds_and_mines_no_semi_positives(town_config):
+    alone = {"loss.iou_weight": 0.0, "mining.capacity": 8}
+    task = tasks.create(town_config(**(HYBRID | alone)))
+    mesh = meshes.data_mesh(jax.devices()[:1])
+    (batch,) = first_batches(task, 0, 1)
+    assert batch.keys() == {"aerial", "ground", "example", "panorama", "city", "references", "offset"}
+    state = states.create(task, OPTIMIZER, 0, mesh)
+    batch = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+    step = steps.make(task, OPTIMIZER, lambda step: 1.0, 0, mesh).lower(state, batch).compile(QUICK)
+    state, metrics, _, feedback = step(state, batch)
+    assert metrics["offset_loss"] > 0
+    assert "iou_loss" not in metrics
+    held = np.asarray(state.carry["pool"].tile)
+    np.testing.assert_array_equal(held[held >= 0], batch["references"][:, 0])
+    assert (feedback["hardest"] >= 0).any()
+    # With semi-positives a pool of as many tiles as the batch has pairs holds no batch.
+    with pytest.raises(UserError, match=r"config\.mining\.capacity = 8.*fewer than the 16 of one batch"):
+        tasks.create(town_config(**(HYBRID | {"mining.capacity": 8})))
+
+
 def test_batches_hold_the_rows_of_the_plan_from_any_step_on(town, town_config):
     task = tasks.create(town_config())
     train, panoramas = town.splits.train, town.data.panoramas
@@ -314,6 +373,7 @@ def test_the_fingerprint_is_that_of_data_split_and_batches(town_config):
             {"batch.one_city": True},
             {"mining.enabled": True},
             {"loss.iou_weight": 0.1},
+            {"loss.offset_weight": 0.01, "model.offset_head": "regression"},
         )
     ]
     assert len({same, *others}) == 1 + len(others)

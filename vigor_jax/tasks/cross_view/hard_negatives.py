@@ -58,7 +58,7 @@ class HardNegatives:
         self._covered = np.zeros(num_tiles, bool)
         self._covered[references[:, 0]] = True
         self._capacity = min(config.mining.capacity, int(self._covered.sum()))
-        tiles_a_batch = config.batch.size * (2 if config.loss.is_hybrid else 1)
+        tiles_a_batch = config.batch.size * (2 if config.loss.iou_weight else 1)
         if self._capacity < tiles_a_batch:
             raise ConfigError(
                 f"config.mining.capacity = {config.mining.capacity}: the pool would hold {self._capacity} tiles (of "

@@ -72,9 +72,15 @@ class CrossView(WithoutCarry):
         loss = config.loss
         self._hybrid = None
         if loss.is_hybrid:
-            first = (loss.hybrid_from_epoch - 1) * self.steps_per_epoch
-            self._hybrid = Hybrid(first, drop_uncovering=loss.uncovering_semi_positives == "drop")
-            self.fingerprint["hybrid"] = dataclasses.asdict(self._hybrid)
+            self._hybrid = Hybrid(
+                first_step=(loss.hybrid_from_epoch - 1) * self.steps_per_epoch,
+                semi_positives=loss.iou_weight > 0,
+                drop_uncovering=loss.uncovering_semi_positives == "drop",
+                offsets=loss.offset_weight > 0,
+            )
+            self.fingerprint["hybrid"] = {"first_step": self._hybrid.first_step}
+            if self._hybrid.semi_positives:
+                self.fingerprint["hybrid"]["drop_uncovering"] = self._hybrid.drop_uncovering
         if config.model.offset_head == "classification":
             require_covered(panoramas.offset_px[self._train, 0] / (geometry.TILE_PX / 2))
         self._weights, preprocessing = read_weights(config.model)
@@ -151,20 +157,23 @@ class CrossView(WithoutCarry):
         carry: Carry,
         axis_name: str,
     ) -> tuple[jax.Array, LossOutput]:
-        """Soft-margin triplet loss of the global batch; in the hybrid phase with the IOU and the offset loss."""
+        """Soft-margin triplet loss of the global batch; in the hybrid phase with the IOU or the offset loss, or both."""
         # Otherwise every device would drop the same features.
         dropout = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        weights = self._config.loss
+        # A loss of weight 0 must not be computed: 0 times a gradient that is not finite is NaN.
+        semi_positive = batch.get("semi_positive") if weights.iou_weight else None
+        offset = batch.get("offset") if weights.offset_weight else None
         pairs, model_state = training_pairs(
             self._model,
             variables,
             batch["aerial"],
             batch["ground"],
-            batch.get("semi_positive"),
+            semi_positive,
             dropout=dropout,
             micro_batch_size=self._config.micro_batch_size,
             axis_name=axis_name,
         )
-        weights = self._config.loss
         loss = soft_margin_triplet(pairs.aerial, pairs.ground, weights.alpha, axis_name=axis_name)
         metrics = {
             "aerial_spread": spread(pairs.aerial, axis_name),
@@ -182,9 +191,9 @@ class CrossView(WithoutCarry):
                 axis_name=axis_name,
             )
             loss += weights.iou_weight * metrics["iou_loss"]
-            if pairs.offset is not None:
-                metrics["offset_loss"] = self._offset_loss(pairs.offset, batch["offset"], axis_name)
-                loss += weights.offset_weight * metrics["offset_loss"]
+        if offset is not None:
+            metrics["offset_loss"] = self._offset_loss(pairs.offset, offset, axis_name)
+            loss += weights.offset_weight * metrics["offset_loss"]
         output = LossOutput(model_state=model_state, metrics=metrics)
         if self._mining is not None:
             carry, feedback = self._mining.step(carry, batch, pairs, axis_name)

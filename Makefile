@@ -21,7 +21,7 @@ faults: $(VENV)/.installed
 
 # Every benchmark at a size of seconds: that they run and agree with their peers, not how fast.
 bench-small: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q -m bench tests/test_benchmarks.py
+	$(BIN)/python -m pytest -q -m bench tests/benchmarks
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -1,6 +1,5 @@
 """The hybrid training step without a data set: the task's own model, start and loss on images of noise."""
 
-import contextlib
 import dataclasses
 from typing import Any, ClassVar, Literal
 
@@ -99,16 +98,13 @@ class HybridStep:
         mesh: Mesh,
         batch: dict[str, np.ndarray],
         transformation: optax.GradientTransformation | None = None,
-        tracing: contextlib.AbstractContextManager | None = None,
     ):
-        """Compiles it for that batch, with Adam unless another transformation is named; traced within `tracing`."""
+        """Compiles it for that batch, with Adam unless another transformation is named."""
         self._batch = jax.device_put(batch, NamedSharding(mesh, PartitionSpec(AXIS)))
         task, transformation = HybridTask(config), transformation or optimizer.create(config.optimizer)
         self.state = state.create(task, transformation, 0, mesh)
         program = step.make(task, transformation, optimizer.learning_rate(config.optimizer), 0, mesh)
-        with tracing or contextlib.nullcontext():
-            lowered = program.lower(self.state, self._batch)
-        self.compiled = lowered.compile()
+        self.compiled = program.lower(self.state, self._batch).compile()
 
     def __call__(self, steps: int = 1) -> dict[str, jax.Array]:
         """The last step's metrics, once all the steps are done."""

@@ -70,7 +70,7 @@ def max_pool_2x2(
     Where several values of a window are equal and largest the gradient is shared among them, where
     `flax.linen.max_pool` gives it to the first. Both are subgradients; this one needs no scatter. It is two maxima of
     two rather than one reduction over the window, whose gradient first counts the equal ones: elementwise forward and
-    backward, it fuses with what is around it and keeps less (`benchmarks/step_candidates.py` measures all three).
+    backward, it fuses with what is around it and keeps less (docs/performance.md).
     """
     batch, height, width, channels = features.shape
     if height % 2 or width % 2:

@@ -1,6 +1,5 @@
 """Every benchmark runs at a size of seconds and says what it measured; and what they have in common counts rightly."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 # Those that print figures and take --small; faults.py has a short form of its own, and methods.py and training_fit.py
 # compare recipes.
 PROGRAMS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if '"--small"' in path.read_text())
@@ -17,21 +16,6 @@ GATHER = '  %g = f32[16,256]{1,0} all-gather(%x), channel_id=1, dimensions={0}, 
 STARTED = "  %s = (f32[4,8]{1,0}, f32[16,8]{1,0}) all-gather-start(%x), channel_id=1\n"
 DONE = "  %d = f32[16,8]{1,0} all-gather-done(%s)\n"
 SUMS = "  %r = (f32[3,3]{1,0}, /*index=1*/bf16[], s32[5]{0}) all-reduce(%a, %b, %c), to_apply=%add\n"
-
-
-@pytest.fixture
-def benchmark_module(monkeypatch):
-    """`(name) -> module` of benchmarks/, imported as its programs import it."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = []
-
-    def imported(name):
-        names.append(name)
-        return importlib.import_module(name)
-
-    yield imported
-    for name in names:
-        del sys.modules[name]
 
 
 @pytest.mark.bench

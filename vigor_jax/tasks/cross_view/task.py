@@ -157,7 +157,7 @@ class CrossView(WithoutCarry):
         carry: Carry,
         axis_name: str,
     ) -> tuple[jax.Array, LossOutput]:
-        """Soft-margin triplet loss of the global batch; in the hybrid phase with the IOU or the offset loss, or both."""
+        """Soft-margin triplet loss of the global batch; in the hybrid phase with IOU loss, offset loss or both."""
         # Otherwise every device would drop the same features.
         dropout = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         weights = self._config.loss

@@ -17,7 +17,7 @@ test-long: $(VENV)/.installed-test
 
 # Kill, stop, damage and starve real runs, and compare each with an unbroken one; without --short some twenty minutes.
 faults: $(VENV)/.installed
-	$(BIN)/python benchmarks/faults.py --short
+	$(BIN)/python -m tests.faults --short
 
 # Every benchmark at a size of seconds: that they run and agree with their peers, not how fast.
 bench-small: $(VENV)/.installed-test

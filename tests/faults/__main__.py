@@ -1,6 +1,6 @@
 """Does to real runs what happens to runs, and counts what is lost.
 
-    python benchmarks/faults.py [--short] [--only=kills,signals,...] [--workdir=runs/faults] [--seed=0] [--jobs=2]
+    python -m tests.faults [--short] [--only=kills,signals,...] [--workdir=runs/faults] [--seed=0] [--jobs=2]
 
 Trains a tiny rendered city by main.py, unbroken and then again and again broken: killed, stopped, restarted on other
 devices and processes, with damaged checkpoints, on a full disk, on bad input. A broken run survives if it ends with
@@ -24,10 +24,11 @@ from types import FrameType
 from typing import NoReturn
 
 from absl import logging
-from fault_campaign import bad_input, damage, full_disk, hosts, kills, signals, topologies
-from fault_campaign.outcome import Case, Lost, Tally, attempt
-from fault_campaign.stage import Stage, prepare
-from fault_campaign.trainer import Trainer
+
+from tests.faults import bad_input, damage, full_disk, hosts, kills, signals, topologies
+from tests.faults.outcome import Case, Lost, Tally, attempt
+from tests.faults.stage import Stage, prepare
+from tests.faults.trainer import Trainer
 
 # The longest cases first, so that none is left alone at the end.
 CATEGORIES: dict[str, Callable[[Stage], Iterator[Case]]] = {
@@ -42,7 +43,9 @@ CATEGORIES: dict[str, Callable[[Stage], Iterator[Case]]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--short", action="store_true", help="a few cases of each category, as in CI")
     parser.add_argument("--only", default=",".join(CATEGORIES), help="categories to try (default: all of them)")
     parser.add_argument("--workdir", type=Path, default=Path("runs/faults"))

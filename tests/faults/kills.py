@@ -5,12 +5,12 @@ import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fault_campaign import moments, same_end
-from fault_campaign.moments import Moment
-from fault_campaign.outcome import Case, Lost
-from fault_campaign.stage import Stage
-from fault_campaign.tiny_city import STEPS, STEPS_PER_EPOCH
-from fault_campaign.trainer import TooLate
+from tests.faults import moments, same_end
+from tests.faults.moments import Moment
+from tests.faults.outcome import Case, Lost
+from tests.faults.stage import Stage
+from tests.faults.tiny_city import STEPS, STEPS_PER_EPOCH
+from tests.faults.trainer import TooLate
 
 
 def cases(stage: Stage) -> Iterator[Case]:

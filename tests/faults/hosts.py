@@ -5,12 +5,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from fault_campaign import moments, same_end, topologies
-from fault_campaign.outcome import Case, Lost
-from fault_campaign.signals import STOPPED, require_stopped
-from fault_campaign.stage import Stage
-from fault_campaign.tiny_city import STEPS_PER_EPOCH
-from fault_campaign.trainer import DEVICES, Run
+from tests.faults import moments, same_end, topologies
+from tests.faults.outcome import Case, Lost
+from tests.faults.signals import STOPPED, require_stopped
+from tests.faults.stage import Stage
+from tests.faults.tiny_city import STEPS_PER_EPOCH
+from tests.faults.trainer import DEVICES, Run
 
 
 def cases(stage: Stage) -> Iterator[Case]:

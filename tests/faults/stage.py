@@ -4,9 +4,9 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from fault_campaign import moments
-from fault_campaign.moments import Timeline
-from fault_campaign.trainer import Trainer
+from tests.faults import moments
+from tests.faults.moments import Timeline
+from tests.faults.trainer import Trainer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,9 @@
-"""The fault campaign's own judgement; that the runs survive is what `benchmarks/faults.py --short` tests."""
-
-import importlib
-import sys
-from pathlib import Path
+"""The fault campaign's own judgement; that the runs survive is what `python -m tests.faults --short` tests."""
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+from tests.faults import outcome, same_end
+
 # Rows of two steps each, and an evaluation.
 HISTORY = [
     {"step": 2, "train/loss": 1.5, "train/step_ms": 3.0},
@@ -15,17 +12,6 @@ HISTORY = [
     {"step": 6, "train/loss": 0.75, "train/step_ms": 3.0},
 ]
 DIVIDED = [*HISTORY[:3], {"step": 5, "train/loss": 0.5}, {"step": 6, "train/loss": 1.0}]
-
-
-@pytest.fixture
-def campaign(monkeypatch):
-    """`(module) -> module` of the campaign, imported as `benchmarks/faults.py` does."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-    yield lambda name: importlib.import_module(f"fault_campaign.{name}")
-    for name in set(sys.modules) - before:
-        if name.startswith("fault_campaign"):
-            del sys.modules[name]
 
 
 @pytest.mark.parametrize(
@@ -42,8 +28,7 @@ def campaign(monkeypatch):
         ([*HISTORY, {"step": 8, "train/loss": 0.5}], 1, "after the last step: of [8]"),
     ],
 )
-def test_histories_are_compared_strictly(campaign, ours, stops, said, without_measured):
-    outcome, same_end = campaign("outcome"), campaign("same_end")
+def test_histories_are_compared_strictly(ours, stops, said, without_measured):
     ours, theirs = ([without_measured(row) for row in rows] for rows in (ours, HISTORY))
     if said is None:
         same_end.require_same_history(ours, theirs, stops)
@@ -53,9 +38,7 @@ def test_histories_are_compared_strictly(campaign, ours, stops, said, without_me
     assert said in str(lost.value)
 
 
-def test_what_goes_wrong_in_a_case_is_lost(campaign, tmp_path, capsys):
-    outcome = campaign("outcome")
-
+def test_what_goes_wrong_in_a_case_is_lost(tmp_path, capsys):
     def lose(folder):
         raise outcome.Lost("other bits\nin two lines")
 

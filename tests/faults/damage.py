@@ -4,10 +4,10 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from fault_campaign import same_end
-from fault_campaign.outcome import Case, Lost
-from fault_campaign.stage import Stage, copy_run
-from fault_campaign.tiny_city import STEPS
+from tests.faults import same_end
+from tests.faults.outcome import Case, Lost
+from tests.faults.stage import Stage, copy_run
+from tests.faults.tiny_city import STEPS
 
 _KINDS = ("truncated", "deleted", "flipped")
 

@@ -5,8 +5,8 @@ import random
 import time
 from collections.abc import Callable
 
-from fault_campaign.tiny_city import STEPS, STEPS_PER_EPOCH
-from fault_campaign.trainer import Run, rows
+from tests.faults.tiny_city import STEPS, STEPS_PER_EPOCH
+from tests.faults.trainer import Run, rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from fault_campaign.raw_city import RawCity
+from tests.faults.raw_city import RawCity
 
 _SHAPE = (64, 128)
 

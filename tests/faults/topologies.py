@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fault_campaign import moments, same_end
-from fault_campaign.outcome import Case, Lost
-from fault_campaign.signals import require_stopped
-from fault_campaign.stage import Stage, copy_run
-from fault_campaign.tiny_city import STEPS, STEPS_PER_EPOCH
-from fault_campaign.trainer import DEVICES
+from tests.faults import moments, same_end
+from tests.faults.outcome import Case, Lost
+from tests.faults.signals import require_stopped
+from tests.faults.stage import Stage, copy_run
+from tests.faults.tiny_city import STEPS, STEPS_PER_EPOCH
+from tests.faults.trainer import DEVICES
 
 _LOSS = "train/loss"
 # Sums in another order differ in their last bits, which Adam and the steps after it carry on.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fault_campaign.outcome import Lost
+from tests.faults.outcome import Lost
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("tiny_city.py")

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from fault_campaign.outcome import Lost
-from fault_campaign.trainer import rows
+from tests.faults.outcome import Lost
+from tests.faults.trainer import rows
 
 # Beginnings of what metrics.jsonl says of the machine rather than of the run.
 _MEASURED = ("train/examples_per_s", "train/step_ms", "train/data_wait", "train/host", "train/device", "train/slowest")

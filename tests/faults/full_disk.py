@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from fault_campaign import moments, same_end
-from fault_campaign.outcome import Case, Lost
-from fault_campaign.stage import Stage
-from fault_campaign.trainer import Run
+from tests.faults import moments, same_end
+from tests.faults.outcome import Case, Lost
+from tests.faults.stage import Stage
+from tests.faults.trainer import Run
 
 _LIMIT = 16 * 1024  # bytes a file; a checkpoint's are larger
 _DISK_MB = 24  # holds the log and some checkpoints

@@ -1,6 +1,6 @@
 """Label files that are wrong: each function damages one and returns what must be said."""
 
-from fault_campaign.raw_city import RawCity
+from tests.faults.raw_city import RawCity
 
 
 def a_column_short(city: RawCity) -> tuple[str, ...]:

@@ -5,10 +5,10 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fault_campaign import bad_images, bad_labels, damage, raw_city, same_end
-from fault_campaign.outcome import Case, Lost
-from fault_campaign.raw_city import CITY, RawCity
-from fault_campaign.stage import Stage, copy_run
+from tests.faults import bad_images, bad_labels, damage, raw_city, same_end
+from tests.faults.outcome import Case, Lost
+from tests.faults.raw_city import CITY, RawCity
+from tests.faults.stage import Stage, copy_run
 
 _IMAGES = (
     bad_images.truncated,

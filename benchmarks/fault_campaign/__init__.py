@@ -1,1 +1,0 @@
-"""The cases of `benchmarks/faults.py`, one kind of fault a file."""

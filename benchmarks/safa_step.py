@@ -79,7 +79,8 @@ def mine(carry, batch, aerial, ground, k, axis_name):
     """What mining adds to a step: the batch's tiles go into the pool, and its panoramas find the hardest in it."""
     references, city = batch["references"], batch["city"]
     carry = pool.refresh(carry, references[:, 0], city, aerial, axis_name)
-    return carry, {"hardest": pool.hardest(carry, ground, references, city, k, axis_name)}
+    asking = pool.Asking(references, city)
+    return carry, {"hardest": pool.hardest(carry, ground, asking, pool.other_tiles, k, axis_name)}
 
 
 def shapes(size: Size) -> dict[str, jax.ShapeDtypeStruct]:

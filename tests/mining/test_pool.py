@@ -1,6 +1,7 @@
 """The pool against a plain model: dictionaries, lists and loops."""
 
 import functools
+from collections.abc import Callable
 
 import hypothesis
 import jax
@@ -40,30 +41,51 @@ class PlainPool:
             self.content[tile] = (group, embedding)
             self.cursor = (self.cursor + 1) % len(self.slots)
 
-    def hardest(self, queries, references, groups, k: int, same_group: bool) -> np.ndarray:
+    def hardest(self, queries, k: int, qualifies: Callable[[int, int, int], bool]) -> np.ndarray:
+        """Of the tiles for which `qualifies(row of the query, tile, group)` holds."""
         found = np.full((len(queries), k), -1)
         for i, query in enumerate(queries):
             scored = [
                 (-float(self.content[tile][1] @ query), slot, tile)
                 for slot, tile in enumerate(self.slots)
-                if tile is not None
-                and tile not in references[i]
-                and (not same_group or self.content[tile][0] == groups[i])
+                if tile is not None and qualifies(i, tile, self.content[tile][0])
             ]
             ids = [tile for _, _, tile in sorted(scored)[:k]]
             found[i, : len(ids)] = ids
         return found
 
 
+FINE = np.arange(100) // 4 % 5  # of each tile
+
+
+def cousins(asking: dict, slots: mining_pool.Slots) -> jax.Array:
+    """The rule of quadruplets: tiles of the query's group that have another label than the query."""
+    return (slots.group == asking["group"][:, None]) & (jnp.asarray(FINE)[slots.tile] != asking["fine"][:, None])
+
+
+def asking_of(batch: dict, rule: mining_pool.Rule):
+    if rule is cousins:
+        return {"group": batch["groups"], "fine": batch["fine"]}
+    return mining_pool.Asking(batch["references"], batch["groups"])
+
+
+def plainly(batch: dict, rule: mining_pool.Rule) -> Callable[[int, int, int], bool]:
+    """The rule, of one query and one tile."""
+    groups, references = batch["groups"], batch["references"]
+    return {
+        mining_pool.other_tiles: lambda i, tile, group: tile not in references[i],
+        mining_pool.other_tiles_of_group: lambda i, tile, group: tile not in references[i] and group == groups[i],
+        cousins: lambda i, tile, group: group == groups[i] and FINE[tile] != batch["fine"][i],
+    }[rule]
+
+
 @functools.cache
-def program(devices: int, k: int, same_group: bool):
+def program(devices: int, k: int, rule: mining_pool.Rule):
     """`(pool, batch) -> (refreshed pool, hardest of the batch's queries)` on some devices; 0: not mapped at all."""
 
     def step(pool, batch):
         pool = mining_pool.refresh(pool, batch["tiles"], batch["groups"], batch["embeddings"], axis)
-        return pool, mining_pool.hardest(
-            pool, batch["queries"], batch["references"], batch["groups"], k, axis, same_group=same_group
-        )
+        return pool, mining_pool.hardest(pool, batch["queries"], asking_of(batch, rule), rule, k, axis)
 
     if not devices:
         axis = None
@@ -86,6 +108,7 @@ def random_batch(rng: np.random.Generator, num_tiles: int, groups: int, integers
         "embeddings": embeddings.astype(np.float32),
         "queries": queries.astype(np.float32),
         "references": rng.integers(-1, num_tiles, (BATCH, 4)).astype(np.int32),
+        "fine": rng.integers(0, 5, BATCH).astype(np.int32),
     }
 
 
@@ -107,29 +130,36 @@ def assert_holds(pool: mining_pool.Pool, plain: PlainPool, num_tiles: int) -> No
 # Pools smaller than, equal to and larger than the gallery, in blocks that come out even and that do not; fewer and
 # more sought than there are, in a block and in all.
 @pytest.mark.parametrize(
-    ("capacity", "num_tiles", "k", "same_group"),
-    [(24, 60, 1, False), (37, 60, 7, True), (40, 40, 7, False), (90, 50, 100, True)],
+    ("capacity", "num_tiles", "k", "rule"),
+    [
+        (24, 60, 1, mining_pool.other_tiles),
+        (37, 60, 7, mining_pool.other_tiles_of_group),
+        (40, 40, 7, mining_pool.other_tiles),
+        (90, 50, 100, mining_pool.other_tiles_of_group),
+        (37, 60, 7, cousins),
+    ],
 )
 @pytest.mark.parametrize("devices", [0, *DEVICES])
 @hypothesis.settings(deadline=None, max_examples=4)
 @hypothesis.given(seed=st.integers(0, 2**32 - 1))
-def test_the_pool_is_the_plain_one_on_any_number_of_devices(devices, capacity, num_tiles, k, same_group, seed):
+def test_the_pool_is_the_plain_one_on_any_number_of_devices(devices, capacity, num_tiles, k, rule, seed):
     rng = np.random.default_rng(seed)
-    step = program(devices, k, same_group)
+    step = program(devices, k, rule)
     pool, plain = mining_pool.empty(capacity, num_tiles, DIM, max(devices, 1)), PlainPool(capacity)
     for _ in range(rng.integers(1, 8)):
         batch = random_batch(rng, num_tiles, groups=3)
         pool, found = step(pool, batch)
         plain.refresh(batch["tiles"], batch["groups"], batch["embeddings"])
         assert_holds(pool, plain, num_tiles)
-        expected = plain.hardest(batch["queries"], batch["references"], batch["groups"], k, same_group)
+        expected = plain.hardest(batch["queries"], k, plainly(batch, rule))
         np.testing.assert_array_equal(found, expected)
-        own = np.asarray(found)[:, :, None] == batch["references"][:, None]
-        assert not (own & (expected >= 0)[:, :, None]).any(), "a query's own reference among its hardest"
+        if rule is not cousins:
+            own = np.asarray(found)[:, :, None] == batch["references"][:, None]
+            assert not (own & (expected >= 0)[:, :, None]).any(), "a query's own reference among its hardest"
 
 
 def test_the_hardest_of_unit_vectors_are_so_to_rounding():
-    capacity, num_tiles, k = 37, 60, 7
+    capacity, num_tiles, k, rule = 37, 60, 7, mining_pool.other_tiles_of_group
     rng = np.random.default_rng(0)
     batches = [random_batch(rng, num_tiles, groups=3, integers=False) for _ in range(6)]
     for batch in batches:
@@ -138,9 +168,9 @@ def test_the_hardest_of_unit_vectors_are_so_to_rounding():
     for devices in DEVICES:
         pool, plain = mining_pool.empty(capacity, num_tiles, DIM, devices), PlainPool(capacity)
         for batch in batches:
-            pool, found = program(devices, k, True)(pool, batch)
+            pool, found = program(devices, k, rule)(pool, batch)
             plain.refresh(batch["tiles"], batch["groups"], batch["embeddings"])
-            expected = plain.hardest(batch["queries"], batch["references"], batch["groups"], k, True)
+            expected = plain.hardest(batch["queries"], k, plainly(batch, rule))
             for i, query in enumerate(batch["queries"]):
                 ids = np.asarray(found)[i]
                 np.testing.assert_array_equal(ids >= 0, expected[i] >= 0)
@@ -162,7 +192,7 @@ def test_a_new_id_evicts_one_that_the_same_batch_refreshed():
 def test_an_empty_pool_has_nothing_hard():
     batch = random_batch(np.random.default_rng(0), 60, groups=1) | {"tiles": np.full(BATCH, -1, np.int32)}
     for devices in (1, 8):
-        pool, found = program(devices, 7, True)(mining_pool.empty(37, 60, DIM, devices), batch)
+        pool, found = program(devices, 7, mining_pool.other_tiles)(mining_pool.empty(37, 60, DIM, devices), batch)
         assert (np.asarray(found) == -1).all()
         assert int(pool.cursor) == 0
 
@@ -206,7 +236,8 @@ def test_a_donated_pool_is_written_in_place_and_no_second_one_is_made(devices):
         def loss_of(weights):
             embeddings = images @ weights
             refreshed = mining_pool.refresh(pool, tiles, tiles, embeddings, AXIS)
-            found = mining_pool.hardest(refreshed, embeddings, references, tiles, k, AXIS)
+            asking = mining_pool.Asking(references, tiles)
+            found = mining_pool.hardest(refreshed, embeddings, asking, mining_pool.other_tiles_of_group, k, AXIS)
             return jax.lax.psum(jnp.sum(embeddings**2), AXIS), (refreshed, found)
 
         (_, (refreshed, found)), gradient = jax.value_and_grad(loss_of, has_aux=True)(weights)

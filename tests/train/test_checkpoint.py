@@ -97,8 +97,8 @@ def test_the_mining_pool_finds_the_same_on_other_numbers_of_devices(toy_task, tm
         # On one device: scores of other shapes of matrices differ by rounding.
         whole = jax.tree.map(lambda leaf: jnp.asarray(jax.device_get(leaf)), carry["pool"])
         whole = whole.replace(embeddings=whole.embeddings[:9])
-        references = jnp.full((4, 4), 3, jnp.int32)
-        return np.asarray(pool.hardest(whole, jnp.asarray(queries), references, jnp.zeros(4, jnp.int32), 5))
+        asking = pool.Asking(jnp.full((4, 4), 3, jnp.int32), jnp.zeros(4, jnp.int32))
+        return np.asarray(pool.hardest(whole, jnp.asarray(queries), asking, pool.other_tiles, 5))
 
     task = Pooling()
     state = made(task, devices=8)

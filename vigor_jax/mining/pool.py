@@ -9,7 +9,8 @@ with `axis_name=None` on whole arrays. Their results do not depend on the number
 scores: the same two rows can score an ulp apart in matrix products of different shapes.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -130,32 +131,63 @@ def refresh(
     )
 
 
+class Slots(NamedTuple):
+    """What lies in some slots of the pool; -1 where nothing does."""
+
+    tile: Int[Array, "slots"]
+    group: Int[Array, "slots"]
+
+
+class Asking(NamedTuple):
+    """What `other_tiles` and `other_tiles_of_group` have to know of each query."""
+
+    references: Int[Array, "queries own"]  # ids that are the query's own and no negatives of it; -1 names none
+    group: Int[Array, "queries"]
+
+
+# Which slots qualify for which queries: of a tree of arrays [queries, ...] and the slots to bool [queries, slots].
+# Traced once for each device's block of the slots. What else there is to know of a tile, such as a label, a rule looks
+# up by the id in an array of its own.
+Rule = Callable[[Any, Slots], Bool[Array, "queries slots"]]
+
+
+def other_tiles(asking: Asking, slots: Slots) -> Bool[Array, "queries slots"]:
+    """The rule that every tile qualifies but the query's own."""
+    qualifies = jnp.ones((len(asking.references), len(slots.tile)), bool)
+    for column in range(asking.references.shape[1]):
+        qualifies &= slots.tile != asking.references[:, column, None]
+    return qualifies
+
+
+def other_tiles_of_group(asking: Asking, slots: Slots) -> Bool[Array, "queries slots"]:
+    """The rule that the tiles of the query's group qualify, but its own."""
+    return other_tiles(asking, slots) & (slots.group == asking.group[:, None])
+
+
 def hardest(
     pool: Pool,
     queries: Float[Array, "rows dim"],
-    references: Int[Array, "rows own"],
-    groups: Int[Array, "rows"],
+    asking: Any,
+    rule: Rule,
     k: int,
     axis_name: str | None = None,
-    *,
-    same_group: bool = False,
 ) -> Int[Array, "batch k"]:
-    """The ids of the k tiles in the pool that score highest with each query and are none of its own, hardest first.
+    """Finds the ids of the k tiles in the pool that score highest with each query among those that qualify.
 
-    Exact: each device takes the k best of its own rows, and the device that a query came from chooses the best of all
-    devices' among those. The score is the dot product in float32; of equal scores the lower slot is first. The scores
-    of this device's rows ([batch, rows / devices]) are all that is made beside the pool.
+    Hardest first. Exact: each device takes the k best of its own rows, and the device that a query came from chooses
+    the best of all devices' among those. The score is the dot product in float32; of equal scores the lower slot is
+    first. The scores of this device's rows, and which of them qualify ([batch, rows / devices] each), are all that is
+    made beside the pool.
 
     A program that donates the pool searches the refreshed one: were it read before it is written, XLA would copy it.
 
     Args:
       pool: in a mapped program this device's part of it.
       queries: embeddings.
-      references: ids that are the query's own and no negatives of it; -1 names none.
-      groups: of each query.
+      asking: what the rule has to know of each query, a tree of integer arrays [rows, ...].
+      rule: which slots qualify; it is given the `asking` of the queries of all devices, and need not mind empty slots.
       k: tiles a query; may be more than there are in the pool.
       axis_name: of the mapped axis when the rows are one device's share.
-      same_group: only tiles of the query's group qualify.
 
     Returns:
       For the queries of all devices, in their order and the same on each: int32, -1 where fewer than k qualify.
@@ -166,21 +198,17 @@ def hardest(
     queries = jax.lax.stop_gradient(queries).astype(jnp.float32)
     if axis_name is not None:
         queries = jax.lax.all_gather(queries, axis_name, tiled=True)
-    references, groups = _gathered(references, axis_name), _gathered(groups, axis_name)
+    asking = jax.tree.map(lambda rows: _gathered(rows, axis_name), asking)
     rows, first_row = len(pool.embeddings), _first_row(pool, axis_name)
     total = rows * _devices(axis_name)
-    tile = _block(pool.tile, first_row, rows, total)
-    qualifies = jnp.broadcast_to(tile >= 0, (len(queries), rows))
-    for column in range(references.shape[1]):
-        qualifies &= tile != references[:, column, None]
-    if same_group:
-        qualifies &= _block(pool.group, first_row, rows, total) == groups[:, None]
+    slots = Slots(*(_block(by_slot, first_row, rows, total) for by_slot in (pool.tile, pool.group)))
+    qualifies = (slots.tile >= 0) & rule(asking, slots)
 
     # In full precision, which costs nothing beside reading the pool, so that how the pool is cut into blocks changes
     # no more of a score than float32 rounding must.
     scores = jnp.matmul(queries, pool.embeddings.T, precision=jax.lax.Precision.HIGHEST)
     best, row = jax.lax.top_k(jnp.where(qualifies, scores, -jnp.inf), min(k, rows))
-    ids = jnp.where(best > -jnp.inf, tile[row], _ABSENT)
+    ids = jnp.where(best > -jnp.inf, slots.tile[row], _ABSENT)
     if axis_name is not None:
         # Each device merges what all of them found for its own queries, so that what it receives does not grow with
         # their number. Side by side in the order of the slots, for top_k puts the first of equals first.

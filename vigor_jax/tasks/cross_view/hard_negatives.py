@@ -95,15 +95,10 @@ class HardNegatives:
         refreshed = pool.refresh(
             carry["pool"], tiles.reshape(-1), groups, embeddings.reshape(-1, embeddings.shape[-1]), axis_name
         )
-        hardest = pool.hardest(
-            refreshed,
-            pairs.ground,
-            batch["references"],
-            batch["city"],
-            self._config.mining.hardest,
-            axis_name,
-            same_group=self._config.batch.one_city,
-        )
+        asking = pool.Asking(references=batch["references"], group=batch["city"])
+        # A tile of another city could not join a batch of this one.
+        rule = pool.other_tiles_of_group if self._config.batch.one_city else pool.other_tiles
+        hardest = pool.hardest(refreshed, pairs.ground, asking, rule, self._config.mining.hardest, axis_name)
         examples = jax.lax.all_gather(batch["example"], axis_name, tiled=True, to="invarying")
         return {"pool": refreshed}, {"examples": examples, "hardest": hardest}
 

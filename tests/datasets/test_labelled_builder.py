@@ -51,7 +51,7 @@ def test_a_data_set_in_parts_is_joined_and_an_interruption_costs_one(config, tre
     monkeypatch.setattr(labelled_builder, "PHOTOS_A_PART", 5)
     sound = (tree / "train/b/003.jpg").read_bytes()  # row 7, in the second of three parts
     (tree / "train/b/003.jpg").write_bytes(sound[:-20] + bytes(20))
-    with pytest.raises(ImageError, match=r"train/b/003\.jpg.*vigor_jax\.datasets check --data=image_folders --root="):
+    with pytest.raises(ImageError, match=r"train/b/003\.jpg.*vigor-jax check --data=image_folders --root="):
         load_images(config)
     (first,) = (name for name in folders(config) if (Path(config.data_dir, "image_folders", name, "1.1.0")).exists())
     assert first.endswith("-1of3")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from vigor_jax.datasets.cross_view import CrossViewData, Panoramas, Tiles
-from vigor_jax.datasets.protocol import EvaluationSplit, ProtocolError, Splits, chance, split
+from vigor_jax.datasets.protocol import EvaluationSplit, ProtocolError, Splits, chance, cities_of, evaluation, split
 
 SIDE = 20  # tiles a side of each city
 CITIES = ("North", "East", "South")
@@ -159,6 +159,56 @@ def test_test_splits_do_not_depend_on_what_validates():
     for name in ("same_area", "cross_area"):
         for field in dataclasses.fields(EvaluationSplit):
             np.testing.assert_array_equal(getattr(few[name], field.name), getattr(many[name], field.name))
+
+
+@pytest.mark.parametrize("protocols", [("same_area", "cross_area"), ("cross_area",), ("same_area",)])
+def test_an_evaluation_needs_no_more_than_its_own_cities(protocols):
+    """The same queries and tiles, whatever other cities the data set holds."""
+    data = make_data()
+    arguments = {"train_cities": ("North", "South"), "test_cities": ("East",), "same_area_cities": ("South",)}
+    for name, whole in both(data, protocols=protocols, same_area_cities=("South",)).evaluations.items():
+        cities = cities_of([name], **arguments)
+        assert cities == {"validation": ("North", "South"), "same_area": ("South",), "cross_area": ("East",)}[name]
+        panoramas = np.isin(data.panoramas.city, [CITIES.index(city) for city in cities])
+        tiles = np.isin(data.tiles.city, [CITIES.index(city) for city in cities])
+        found = evaluation(
+            cut(data, cities, panoramas, tiles), name, **arguments, protocols=protocols, validation_fraction=0.1
+        )
+        np.testing.assert_array_equal(np.flatnonzero(panoramas)[found.panoramas], whole.panoramas)
+        np.testing.assert_array_equal(np.flatnonzero(tiles)[found.tiles], whole.tiles)
+        np.testing.assert_array_equal(found.references, whole.references)
+
+
+def cut(data, cities, panoramas, tiles):
+    """The data set with some of its cities alone."""
+    city = np.array([cities.index(name) if name in cities else -1 for name in CITIES])
+    place = np.cumsum(tiles) - 1
+    of = data.panoramas
+    return dataclasses.replace(
+        data,
+        cities=cities,
+        tiles=Tiles(
+            names=[name for name, kept in zip(data.tiles.names, tiles, strict=True) if kept],
+            lat=data.tiles.lat[tiles],
+            lon=data.tiles.lon[tiles],
+            city=city[data.tiles.city[tiles]],
+        ),
+        panoramas=Panoramas(
+            names=[name for name, kept in zip(of.names, panoramas, strict=True) if kept],
+            lat=of.lat[panoramas],
+            lon=of.lon[panoramas],
+            city=city[of.city[panoramas]],
+            references=place[of.references[panoramas]],
+            offset_px=of.offset_px[panoramas],
+            same_area_test=of.same_area_test[panoramas],
+        ),
+    )
+
+
+def test_the_cities_of_several_evaluations_are_in_the_order_of_the_data_set():
+    cities = {"train_cities": ("North", "South"), "test_cities": ("East", "North")}
+    assert cities_of(["cross_area", "validation"], **cities) == ("North", "South", "East")
+    assert cities_of(["cross_area"], **cities) == ("North", "East")
 
 
 def test_the_log_counts_what_is_held_out_and_dropped(caplog):

@@ -1,6 +1,6 @@
 """Data sets by name, prepared where they are not yet: `load` reads pairs of views, `load_images` labelled images."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from vigor_jax.config import ConfigError, DataConfig, ImageDataConfig, RenderedCityConfig
@@ -12,17 +12,21 @@ if TYPE_CHECKING:
 
 
 # Each imports its builder, and with it TFDS, only when it is the one asked for.
-def _load_vigor(data: DataConfig, rendered_city: RenderedCityConfig, verify: bool) -> CrossViewData:
+def _load_vigor(
+    data: DataConfig, rendered_city: RenderedCityConfig, cities: Sequence[str], verify: bool
+) -> CrossViewData:
     del rendered_city
     from vigor_jax.datasets.vigor import vigor_dataset_builder
 
-    return vigor_dataset_builder.load(data, verify=verify)
+    return vigor_dataset_builder.load(data, cities, verify=verify)
 
 
-def _load_rendered_city(data: DataConfig, rendered_city: RenderedCityConfig, verify: bool) -> CrossViewData:
+def _load_rendered_city(
+    data: DataConfig, rendered_city: RenderedCityConfig, cities: Sequence[str], verify: bool
+) -> CrossViewData:
     from vigor_jax.datasets.rendered_city import rendered_city_dataset_builder
 
-    return rendered_city_dataset_builder.load(data, rendered_city, verify=verify)
+    return rendered_city_dataset_builder.load(data, rendered_city, cities, verify=verify)
 
 
 def _load_grocery(images: ImageDataConfig, rendered_city: RenderedCityConfig, verify: bool) -> LabelledImages:
@@ -69,12 +73,15 @@ LABELLED_IMAGES = {
 }
 
 
-def load(data: DataConfig, rendered_city: RenderedCityConfig, *, verify: bool = False) -> CrossViewData:
+def load(
+    data: DataConfig, rendered_city: RenderedCityConfig, *, cities: Sequence[str] | None = None, verify: bool = False
+) -> CrossViewData:
     """Reads the cities that a config's protocols need, preparing those that are not prepared yet.
 
     Args:
       data: of the config.
       rendered_city: of the config.
+      cities: those of them to read; None: all.
       verify: read all that is prepared already, and compare it with what was written.
 
     Raises:
@@ -82,7 +89,9 @@ def load(data: DataConfig, rendered_city: RenderedCityConfig, *, verify: bool = 
       UserError: its data is missing or damaged; says where and what to do.
     """
     _require_known("data", data.name, REGISTRY)
-    return REGISTRY[data.name](data, rendered_city, verify)
+    if cities is None:
+        cities = _cities_needed(data)
+    return REGISTRY[data.name](data, rendered_city, cities, verify)
 
 
 def load_images(
@@ -128,6 +137,12 @@ def open_photos(name: str, root: str) -> "PhotoSource":
     from vigor_jax.datasets.image_folders.photos import TreePhotos
 
     return TreePhotos(root)
+
+
+def _cities_needed(data: DataConfig) -> tuple[str, ...]:
+    """The cities that the protocols read, the training cities first."""
+    test = data.test_cities if "cross_area" in data.protocols else ()
+    return tuple(dict.fromkeys((*data.train_cities, *test)))
 
 
 def _require_known(group: str, name: str, registry: Collection[str]) -> None:

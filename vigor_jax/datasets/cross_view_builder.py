@@ -78,12 +78,6 @@ class CrossViewBuilder(PreparedBuilder, skip_registration=True):
         return (functools.partial(_encode, make, size) for make in self.pictures(view, table))
 
 
-def cities_needed(config: DataConfig) -> tuple[str, ...]:
-    """The cities that the config's protocols read, the training cities first."""
-    test = config.test_cities if "cross_area" in config.protocols else ()
-    return tuple(dict.fromkeys((*config.train_cities, *test)))
-
-
 def load(builders: Sequence[CrossViewBuilder], name: str, *, verify: bool = False) -> CrossViewData:
     """Prepares the cities that are not yet, and reads all of them as one data set.
 

@@ -7,8 +7,9 @@ gallery is dropped. The test splits are as published, whatever is validated.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from absl import logging
@@ -69,49 +70,75 @@ def split(
       ProtocolError: an unknown city, a split without queries, nothing left to train on, or a reference outside the
         cities of its panorama.
     """
-    panoramas, tiles = data.panoramas, data.tiles
-    trains = _in_cities(panoramas.city, data, train_cities, "train_cities")
-    evaluations = {}
-    if "same_area" in protocols:
-        tested = same_area_cities or train_cities
-        tests = _in_cities(panoramas.city, data, tested, "same_area_cities") & panoramas.same_area_test
-        trains = trains & ~tests
-        gallery = _in_cities(tiles.city, data, tested, "same_area_cities")
-        _require(
-            tests.any(),
-            f"The split same_area has no queries: no panorama of {', '.join(tested)} is in the published test "
-            "half. Take same_area out of config.data.protocols, or prepare these cities with both halves.",
-        )
-        evaluations["same_area"] = _evaluation(data, "same_area", tests, gallery)
-    if "cross_area" in protocols:
-        tests = _in_cities(panoramas.city, data, test_cities, "test_cities")
-        gallery = _in_cities(tiles.city, data, test_cities, "test_cities")
-        _require(
-            tests.any(),
-            f"The split cross_area has no queries: there is no panorama of {', '.join(test_cities) or 'any city'}. "
-            "Name cities with panoramas in config.data.test_cities, or take cross_area out of config.data.protocols.",
-        )
-        evaluations["cross_area"] = _evaluation(data, "cross_area", tests, gallery)
+    tested = same_area_cities or train_cities
+    trains = _trains(data, train_cities, tested if "same_area" in protocols else ())
+    cities = {"train_cities": train_cities, "test_cities": test_cities, "same_area_cities": same_area_cities}
+    found = functools.partial(evaluation, data, **cities, protocols=protocols, validation_fraction=validation_fraction)
+    tests = {name: found(name) for name in ("same_area", "cross_area") if name in protocols}
+    validation = found("validation")
+    evaluations = {"validation": validation} | tests
 
-    queries, gallery = _validation(data, train_cities, trains, validation_fraction)
-    trains = trains & ~queries
-    leaks = trains & gallery[panoramas.references].any(axis=1)
+    gallery = np.zeros(len(data.tiles), bool)
+    gallery[validation.tiles] = True
+    queries = len(validation.panoramas)
+    trains[validation.panoramas] = False
+    leaks = trains & gallery[data.panoramas.references].any(axis=1)
     trains = trains & ~leaks
     logging.info(
         "Validation holds out %d panoramas and %d tiles; %d panoramas beside it share one of these tiles and do not "
         "train, %d do.",
-        queries.sum(),
+        queries,
         gallery.sum(),
         leaks.sum(),
         trains.sum(),
     )
     _require(
         trains.any(),
-        f"Nothing is left to train on: {queries.sum()} panoramas of {', '.join(train_cities)} validate and "
+        f"Nothing is left to train on: {queries} panoramas of {', '.join(train_cities)} validate and "
         f"{leaks.sum()} share a tile with them. Lower config.data.validation_fraction or use more panoramas.",
     )
-    evaluations = {"validation": _evaluation(data, "validation", queries, gallery)} | evaluations
     return Splits(train=np.flatnonzero(trains), evaluations=evaluations)
+
+
+def evaluation(
+    data: CrossViewData,
+    name: str,
+    *,
+    train_cities: Sequence[str],
+    test_cities: Sequence[str],
+    protocols: Sequence[str],
+    same_area_cities: Sequence[str] = (),
+    validation_fraction: float,
+) -> EvaluationSplit:
+    """One of the evaluations that `split` makes, by its name; the data set need hold no more than its cities.
+
+    Raises:
+      ProtocolError: as of `split`.
+    """
+    tested = same_area_cities or train_cities
+    if name == "same_area":
+        return _same_area(data, tested)
+    if name == "cross_area":
+        return _cross_area(data, test_cities)
+    trains = _trains(data, train_cities, tested if "same_area" in protocols else ())
+    return _evaluation(data, name, *_validation(data, train_cities, trains, validation_fraction))
+
+
+def cities_of(
+    names: Collection[str],
+    *,
+    train_cities: Sequence[str],
+    test_cities: Sequence[str],
+    same_area_cities: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """The cities that some of the evaluations need, in the order in which a data set with all of them has them."""
+    needed = {
+        "validation": train_cities,
+        "same_area": same_area_cities or train_cities,
+        "cross_area": test_cities,
+    }
+    wanted = {city for name in names for city in needed[name]}
+    return tuple(city for city in dict.fromkeys((*train_cities, *test_cities)) if city in wanted)
 
 
 def chance(split: EvaluationSplit) -> dict[str, float]:
@@ -135,6 +162,35 @@ def _in_cities(
         f"config.data.{key} names {', '.join(unknown)}; {data.name} as prepared holds {', '.join(data.cities)}.",
     )
     return np.isin(city, [data.cities.index(name) for name in names])
+
+
+def _trains(data: CrossViewData, cities: Sequence[str], tested: Sequence[str]) -> Bool[np.ndarray, "panoramas"]:
+    """The panoramas of the training cities but for those that the same-area protocol tests, of some of the cities."""
+    return _in_cities(data.panoramas.city, data, cities, "train_cities") & ~_same_area_tests(data, tested)
+
+
+def _same_area_tests(data: CrossViewData, cities: Sequence[str]) -> Bool[np.ndarray, "panoramas"]:
+    return _in_cities(data.panoramas.city, data, cities, "same_area_cities") & data.panoramas.same_area_test
+
+
+def _same_area(data: CrossViewData, cities: Sequence[str]) -> EvaluationSplit:
+    tests = _same_area_tests(data, cities)
+    _require(
+        tests.any(),
+        f"The split same_area has no queries: no panorama of {', '.join(cities)} is in the published test "
+        "half. Take same_area out of config.data.protocols, or prepare these cities with both halves.",
+    )
+    return _evaluation(data, "same_area", tests, _in_cities(data.tiles.city, data, cities, "same_area_cities"))
+
+
+def _cross_area(data: CrossViewData, cities: Sequence[str]) -> EvaluationSplit:
+    tests = _in_cities(data.panoramas.city, data, cities, "test_cities")
+    _require(
+        tests.any(),
+        f"The split cross_area has no queries: there is no panorama of {', '.join(cities) or 'any city'}. "
+        "Name cities with panoramas in config.data.test_cities, or take cross_area out of config.data.protocols.",
+    )
+    return _evaluation(data, "cross_area", tests, _in_cities(data.tiles.city, data, cities, "test_cities"))
 
 
 def _validation(

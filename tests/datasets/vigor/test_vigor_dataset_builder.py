@@ -141,7 +141,7 @@ def test_a_tile_that_is_not_on_disk(write_vigor, tmp_path, row):
     name = mini.tiles["Seattle"][row]
     (mini.root / "Seattle" / "satellite" / name).unlink()
     config = mini.config(tmp_path / "prepared")
-    assert_refused(config, "1 of Seattle's 12 aerial images", name, "vigor_jax.datasets check --root=")
+    assert_refused(config, "1 of Seattle's 12 aerial images", name, "vigor-jax check --root=")
 
 
 def test_a_truncated_panorama(write_vigor, tmp_path):

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,10 +82,12 @@ class Builder(CrossViewBuilder):
         return (functools.partial(_itself, image) for image in images)
 
 
-def load(data: DataConfig, rendered_city: RenderedCityConfig, *, verify: bool = False) -> CrossViewData:
-    """Reads the rendered cities of a config, having rendered those that are not yet; see `cross_view_builder.load`."""
+def load(
+    data: DataConfig, rendered_city: RenderedCityConfig, cities: Sequence[str], *, verify: bool = False
+) -> CrossViewData:
+    """Reads some rendered cities of a config, having rendered those that are not yet; see `cross_view_builder.load`."""
     builders = []
-    for city in cross_view_builder.cities_needed(data):
+    for city in cities:
         trains = city in data.train_cities
         tiles_per_side = rendered_city.train_tiles_per_side if trains else rendered_city.test_tiles_per_side
         sizes = cross_view_builder.size_name(data)

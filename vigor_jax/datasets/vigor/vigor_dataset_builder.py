@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import glob
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -74,21 +74,22 @@ class Builder(CrossViewBuilder):
         return (functools.partial(_read_picture, folder / name, view) for name in names)
 
 
-def load(config: DataConfig, *, verify: bool = False) -> CrossViewData:
-    """Reads the cities of a config, having prepared those that are not yet.
+def load(config: DataConfig, cities: Sequence[str], *, verify: bool = False) -> CrossViewData:
+    """Reads some cities of a config, having prepared those that are not yet.
 
     A city once prepared is read without its raw files. While they are there, its tables and a sample of its images'
     sizes are compared, so that another root or changed labels are prepared anew, into a folder of their own.
 
     Args:
-      config: names the cities and the root.
+      config: names the root, and which cities train and which test.
+      cities: to read.
       verify: read all that is prepared already, and compare it with what was written.
 
     Raises:
       NoData: nothing of VIGOR at the root, and the cities are not prepared either.
       UserError: a label file, an image or a city is missing or damaged.
     """
-    builders = [_builder(config, city) for city in cross_view_builder.cities_needed(config)]
+    builders = [_builder(config, city) for city in cities]
     data = cross_view_builder.load(builders, "vigor", verify=verify)
     if "same_area" in config.protocols:
         tested = config.same_area_cities or config.train_cities

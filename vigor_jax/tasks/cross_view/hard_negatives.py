@@ -114,3 +114,10 @@ class HardNegatives:
     def restore_plan(self, state: dict[str, Any]) -> None:
         """Goes on from a stored table."""
         self._table.restore(state)
+
+    def close(self) -> None:
+        """Ends the thread that fills the table, and all waiting for it; can be called again."""
+        try:
+            self._feedback.close()
+        finally:
+            self._table.close()

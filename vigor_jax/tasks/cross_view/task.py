@@ -221,6 +221,11 @@ class CrossView(WithoutCarry):
         if self._mining is not None:
             self._mining.restore_plan(state)
 
+    def close(self) -> None:
+        """Ends the thread that records what was mined, if negatives are mined."""
+        if self._mining is not None:
+            self._mining.close()
+
     def evaluate(
         self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
     ) -> Evaluated:

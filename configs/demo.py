@@ -8,10 +8,10 @@ Hardware: two CPU cores. Time and what to expect: docs/results.md.
 
 Variants are the methods of configs/same_area.py at the same number of steps. Without one it is `safa`, which shows in
 the shortest time that places are found; `--config=configs/demo.py:hybrid` is the whole method, with mined negatives and
-positions in metres, and takes a sixth longer. `benchmarks/methods.py` compares them.
+positions in metres, and takes a sixth longer. `python benchmarks/compare.py methods` runs them side by side.
 A backbone may stand beside the method, joined by a comma: `--config=configs/demo.py:safa,mobilenet_0.5`.
-`benchmarks/backbones.py` compares MobileNets (docs/results.md). The others run; how well, was not measured, and all
-but the smallest take far longer than the demo's narrow VGG-11.
+`python benchmarks/compare.py backbones` compares MobileNets (docs/results.md). The others run; how well, was not
+measured, and all but the smallest take far longer than the demo's narrow VGG-11.
 """
 
 import ml_collections

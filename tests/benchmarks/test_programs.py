@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-# Those that print figures and take --small; methods.py and training_fit.py compare recipes.
+# Those that print figures; training_fit.py measures runs of the reader's.
 PROGRAMS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if '"--small"' in path.read_text())
 GATHER = '  %g = f32[16,256]{1,0} all-gather(%x), channel_id=1, dimensions={0}, metadata={op_name="all_gather"}\n'
 STARTED = "  %s = (f32[4,8]{1,0}, f32[16,8]{1,0}) all-gather-start(%x), channel_id=1\n"

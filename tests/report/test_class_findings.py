@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vigor_jax.report import class_findings
-from vigor_jax.workdir.results import ReportError
+from vigor_jax.workdir.errors import RunFileError
 
 
 def test_read_gives_back_what_was_written(write_class_run, class_data, class_found, tmp_path):
@@ -33,5 +33,5 @@ def test_findings_of_something_else_are_refused(write_class_run, class_data, tmp
         arrays = dict(archive)
     arrays[f"test/{name}"] = change(arrays[f"test/{name}"])
     np.savez(path, **arrays)
-    with pytest.raises(ReportError, match=message):
+    with pytest.raises(RunFileError, match=message):
         class_findings.read(tmp_path, class_data)

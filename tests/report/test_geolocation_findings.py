@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vigor_jax.report import geolocation_findings
-from vigor_jax.workdir.results import ReportError
+from vigor_jax.workdir.errors import RunFileError
 
 
 def test_read_gives_back_what_was_written(write_geolocation_run, photo_data, placed_found, tmp_path):
@@ -34,10 +34,10 @@ def test_findings_of_something_else_are_refused(write_geolocation_run, photo_dat
         arrays = dict(archive)
     changed = change(arrays.pop(f"test/{name}"))
     np.savez(path, **arrays, **({} if changed is None else {f"test/{name}": changed}))
-    with pytest.raises(ReportError, match=message):
+    with pytest.raises(RunFileError, match=message):
         geolocation_findings.read(tmp_path, photo_data)
 
 
 def test_data_without_positions_are_refused(write_geolocation_run, class_data, tmp_path):
-    with pytest.raises(ReportError, match="another data set"):
+    with pytest.raises(RunFileError, match="another data set"):
         geolocation_findings.read(write_geolocation_run(tmp_path), class_data)

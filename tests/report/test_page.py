@@ -12,7 +12,7 @@ from vigor_jax import report
 from vigor_jax.report.query_findings import Findings
 from vigor_jax.tasks.cross_view import report as cross_view_report
 from vigor_jax.workdir import findings
-from vigor_jax.workdir.results import ReportError
+from vigor_jax.workdir.errors import RunFileError
 
 
 def cross_view_page(data):
@@ -166,6 +166,6 @@ def test_findings_of_another_data_set_are_refused(write_findings, write_run, tmp
     found = run.found["cross_area"]
     moved = Findings(found.panorama + np.int32(500), found.top5, found.rank, found.centre_error_m)
     write_findings(run.workdir, 1, {"cross_area": moved})
-    with pytest.raises(ReportError, match="it was found in another data set"):
+    with pytest.raises(RunFileError, match="it was found in another data set"):
         report.write(run.workdir, cross_view_page(run.data))
     assert not (run.workdir / "report.html").exists()

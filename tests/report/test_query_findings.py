@@ -5,7 +5,7 @@ import pytest
 
 from vigor_jax.report import query_findings
 from vigor_jax.report.query_findings import Findings
-from vigor_jax.workdir.results import ReportError
+from vigor_jax.workdir.errors import RunFileError
 
 
 @pytest.mark.parametrize("offsets", [True, False])
@@ -54,20 +54,20 @@ def test_findings_of_something_else_are_refused(write_findings, change, make_fin
         arrays = dict(archive)
     message = change(arrays)
     np.savez(path, **arrays)
-    with pytest.raises(ReportError, match=message):
+    with pytest.raises(RunFileError, match=message):
         query_findings.read(tmp_path, report_data)
 
 
 def test_a_missing_array_is_named(report_data, make_findings, tmp_path):
     np.savez(tmp_path / "findings.npz", **{"cross_area/panorama": make_findings("Chicago").panorama})
-    with pytest.raises(ReportError, match="cross_area has no top5, rank, centre_error_m"):
+    with pytest.raises(RunFileError, match="cross_area has no top5, rank, centre_error_m"):
         query_findings.read(tmp_path, report_data)
 
 
 def test_a_damaged_file_is_named(write_findings, report_data, make_findings, tmp_path):
     path = write_findings(tmp_path, 7, {"cross_area": make_findings("Chicago")})
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ReportError, match=r"findings\.npz is damaged"):
+    with pytest.raises(RunFileError, match=r"findings\.npz is damaged"):
         query_findings.read(tmp_path, report_data)
 
 
@@ -82,7 +82,7 @@ def test_damage_anywhere_is_named_or_harmless(write_findings, report_data, make_
         path.write_bytes(data)
         try:
             found = dataclasses.asdict(query_findings.read(tmp_path, report_data)["cross_area"])
-        except ReportError as error:
+        except RunFileError as error:
             answered += str(path) in str(error)
         else:
             for name, value in expected.items():
@@ -93,5 +93,5 @@ def test_damage_anywhere_is_named_or_harmless(write_findings, report_data, make_
 
 def test_pickled_findings_are_refused(report_data, tmp_path):
     np.savez(tmp_path / "findings.npz", **{"cross_area/panorama": np.array([{}], object)})
-    with pytest.raises(ReportError, match="allow_pickle=False"):
+    with pytest.raises(RunFileError, match="allow_pickle=False"):
         query_findings.read(tmp_path, report_data)

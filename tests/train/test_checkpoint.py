@@ -1,5 +1,4 @@
 import gc
-import json
 import resource
 import shutil
 import tempfile
@@ -327,18 +326,6 @@ def test_the_best_is_chosen_among_the_whole(damaged, two_checkpoints):
     with opened(directory) as checkpoints:
         assert (checkpoints.latest(), checkpoints.best()) == (6, 6)
     assert (directory.with_name("checkpoints_damaged") / "3").exists()
-
-
-def test_checkpoints_from_before_checksums_are_read(damaged, two_checkpoints):
-    def age(folder):
-        record = folder / "record" / "metadata"
-        record.write_text(json.dumps({"config": {"seed": 0}}))
-        (folder / "metrics").mkdir()
-        (folder / "metrics" / "metrics").write_text(json.dumps({"validation/top1": 0.6}))
-
-    _, restored = damaged(age)
-    assert restored.step == 6
-    require_whole(restored, two_checkpoints)
 
 
 def test_another_model_or_plan_is_no_damage(two_checkpoints, toy_task, tmp_path):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from vigor_jax.train import record
-from vigor_jax.workdir.checkpoint_errors import ResumeError
+from vigor_jax.workdir.errors import ResumeError
 
 
 def test_how_a_batch_is_encoded_may_change_and_is_told(toy_config, toy_task):

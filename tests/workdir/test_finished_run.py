@@ -12,9 +12,8 @@ from vigor_jax.config import ConfigError
 from vigor_jax.parallel import mesh as meshes
 from vigor_jax.train import state as states
 from vigor_jax.train.checkpoint import Checkpoints
-from vigor_jax.workdir import finished_run, seal
-from vigor_jax.workdir.checkpoint_errors import DamagedCheckpoint
-from vigor_jax.workdir.finished_run import NoFinishedRun
+from vigor_jax.workdir import finished_run, seal, summary
+from vigor_jax.workdir.errors import DamagedCheckpoint, NoFinishedRun, RunFileError
 
 CONFIG = {
     "name": "taught",
@@ -49,7 +48,8 @@ def finished(tmp_path_factory):
         for step in (2, 10):
             state = state_of(step)
             checkpoints.save(step, state, {"config": {}}, None)
-    (workdir / "summary.json").write_text(json.dumps({"config": configs.to_dict(configs.parse(CONFIG))}))
+    ended = {"config": configs.to_dict(configs.parse(CONFIG)), "steps": 10}
+    summary.write(workdir, ended | {"metrics": {}, "throughput": {}, "versions": {}})
     return workdir, state
 
 
@@ -79,17 +79,17 @@ def test_the_digest_is_of_every_bit(finished, copy):
 def test_what_is_no_finished_run_is_named(copy, tmp_path):
     with pytest.raises(NoFinishedRun, match=r"nowhere holds no run\. Train it first"):
         finished_run.read(tmp_path / "nowhere")
-    summary = (copy / "summary.json").read_text()
-    (copy / "summary.json").write_text(summary[:30])
-    with pytest.raises(NoFinishedRun, match=r"summary\.json cannot be read as a summary: JSONDecodeError"):
+    whole = (copy / "summary.json").read_text()
+    (copy / "summary.json").write_text(whole[:30])
+    with pytest.raises(RunFileError, match=r"summary\.json is damaged"):
         finished_run.read(copy)
-    (copy / "summary.json").write_text(summary.replace('"seed"', '"sead"'))
+    (copy / "summary.json").write_text(whole.replace('"seed"', '"sead"'))
     with pytest.raises(ConfigError, match=r"copy has a config .*Did you mean config\.seed"):
         finished_run.read(copy)
     (copy / "summary.json").unlink()
     with pytest.raises(NoFinishedRun, match=r"an unfinished run\. The command"):
         finished_run.read(copy)
-    (copy / "summary.json").write_text(summary)
+    (copy / "summary.json").write_text(whole)
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(NoFinishedRun, match="holds no checkpoint"):
         finished_run.read(copy)

@@ -24,7 +24,8 @@ def write(workdir: Path, content: Callable[[Results], page.Content] | None = Non
       content: of a run's results, what its task adds to the page; None adds nothing.
 
     Raises:
-      ReportError: a file is missing, or of another data set.
+      NoFinishedRun: there is none.
+      RunFileError: a file is missing, damaged or of another data set.
       ImageError: a damaged image.
     """
     workdir = Path(workdir)

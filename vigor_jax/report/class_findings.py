@@ -33,7 +33,7 @@ def read(workdir: Path, data: LabelledImages) -> dict[str, ClassFindings] | None
     """The findings of every split; None if the run left none.
 
     Raises:
-      ReportError: the file is damaged or of another data set.
+      RunFileError: the file is damaged or of another data set.
     """
     return findings.read(workdir, functools.partial(_checked, data=data))
 

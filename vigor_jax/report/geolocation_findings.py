@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.workdir import findings
-from vigor_jax.workdir.results import ReportError
+from vigor_jax.workdir.errors import RunFileError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ def read(workdir: Path, data: LabelledImages) -> dict[str, GeolocationFindings] 
     """The findings of every split; None if the run left none.
 
     Raises:
-      ReportError: the file is damaged or of another data set.
+      RunFileError: the file is damaged or of another data set.
     """
     return findings.read(workdir, functools.partial(_checked, data=data))
 
@@ -49,7 +49,7 @@ def _checked(path: Path, split: str, arrays: findings.Arrays, data: LabelledImag
     measured = (found.error_km >= 0) & (found.chance_km >= 0)  # both false of NaN
     wrong = np.flatnonzero(~(placed & measured))
     if len(wrong):
-        raise ReportError(
+        raise RunFileError(
             f"{path}: photo {wrong[0]} of the split {split} is placed nowhere on the globe: "
             f"latitude {found.placed_lat[wrong[0]]}, longitude {found.placed_lon[wrong[0]]}, "
             f"{found.error_km[wrong[0]]} km off. Evaluate the run again."

@@ -37,7 +37,7 @@ def read(workdir: Path, data: CrossViewData) -> dict[str, Findings] | None:
     """The findings of every split; None if the run left none.
 
     Raises:
-      ReportError: the file is damaged or of another data set.
+      RunFileError: the file is damaged or of another data set.
     """
     return findings.read(workdir, functools.partial(_checked, data=data))
 

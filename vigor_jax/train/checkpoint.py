@@ -14,7 +14,8 @@ from jax.experimental import multihost_utils
 
 from vigor_jax.train.checkpoint_folder import CheckpointFolder
 from vigor_jax.train.state import TrainState
-from vigor_jax.workdir.checkpoint_errors import DamagedCheckpoint, ResumeError, SaveError
+from vigor_jax.workdir import checkpoint_files
+from vigor_jax.workdir.errors import DamagedCheckpoint, ResumeError, SaveError
 
 __all__ = ["Checkpoints", "DamagedCheckpoint", "Restored", "ResumeError", "SaveError"]
 
@@ -58,7 +59,7 @@ class Checkpoints:
         self.directory = directory
         self._selection_metric = selection_metric
         self._regular = CheckpointFolder(directory, newest=newest, selection_metric=selection_metric)
-        self._interrupted_at = directory.with_name(f"{directory.name}_interrupted")
+        self._interrupted_at = checkpoint_files.interrupted(directory)
         self._interrupted = self._open_interrupted() if self._interrupted_at.exists() else None
 
     def _open_interrupted(self) -> CheckpointFolder:
@@ -258,7 +259,7 @@ class Checkpoints:
             return
         for folder, step in damage:
             if jax.process_index() == 0:
-                place = _unused(self.directory.with_name(f"{self.directory.name}_damaged") / str(step))
+                place = _unused(checkpoint_files.damaged(self.directory) / str(step))
                 place.parent.mkdir(exist_ok=True)
                 folder.path(step).rename(place)
                 logging.warning(

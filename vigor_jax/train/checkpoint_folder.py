@@ -13,7 +13,8 @@ from absl import logging
 from vigor_jax.train import disk_space
 from vigor_jax.train.state import TrainState
 from vigor_jax.workdir import checksum, seal
-from vigor_jax.workdir.checkpoint_errors import DamagedCheckpoint, ResumeError, SaveError
+from vigor_jax.workdir.checkpoint_files import PLAN, RECORD, STATE
+from vigor_jax.workdir.errors import DamagedCheckpoint, ResumeError, SaveError
 from vigor_jax.workdir.seal import Seal, shapes
 
 _MISMATCHES_SHOWN = 12
@@ -52,9 +53,9 @@ class CheckpointFolder:
             directory,
             options=options,
             item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
-                "plan": ocp.StandardCheckpointHandler(),
-                "record": ocp.JsonCheckpointHandler(),
+                STATE: ocp.StandardCheckpointHandler(),
+                PLAN: ocp.StandardCheckpointHandler(),
+                RECORD: ocp.JsonCheckpointHandler(),
             },
         )
 
@@ -104,9 +105,9 @@ class CheckpointFolder:
         self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves((state, plan)))
         self._warn_of_little_space()
         sealed = seal.make(record, metrics, state, plan)
-        items = {"state": ocp.args.StandardSave(state), "record": ocp.args.JsonSave(seal.to_json(sealed))}
+        items = {STATE: ocp.args.StandardSave(state), RECORD: ocp.args.JsonSave(seal.to_json(sealed))}
         if plan:
-            items["plan"] = ocp.args.StandardSave(jax.tree.map(np.array, plan))
+            items[PLAN] = ocp.args.StandardSave(jax.tree.map(np.array, plan))
         with self._writing():
             self._manager.wait_until_finished()
             self._seals[step] = sealed  # the policy asks for it
@@ -126,16 +127,15 @@ class CheckpointFolder:
         """
         sealed = self.seal(step)
         with _reading():
-            stored = shapes(self._manager.item_metadata(step)["state"])
-        self._require_same_shapes(step, sealed.shapes or stored, shapes(into), "this model")
-        if sealed.shapes is not None and stored != sealed.shapes:
+            stored = shapes(self._manager.item_metadata(step)[STATE])
+        self._require_same_shapes(step, sealed.shapes, shapes(into), "this model")
+        if stored != sealed.shapes:
             raise DamagedCheckpoint("its arrays have other names, types or shapes than were written")
         # Not strict: the carry's rows are padded to a multiple of the devices, so their number may differ.
         wanted = ocp.args.StandardRestore(into, strict=False)
         with _reading():
-            state = self._manager.restore(step, args=ocp.args.Composite(state=wanted))["state"]
-        if sealed.checksums is not None:
-            _require_same_sums(sealed.checksums, checksum.of_state(state))
+            state = self._manager.restore(step, args=ocp.args.Composite(**{STATE: wanted}))[STATE]
+        _require_same_sums(sealed.checksums, checksum.of_state(state))
         return state
 
     def plan(self, step: int, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -152,14 +152,11 @@ class CheckpointFolder:
         if not like:
             return {}
         sealed = self.seal(step)
-        if sealed.plan_shapes is not None:
-            self._require_same_shapes(step, sealed.plan_shapes, shapes(like), "this batch plan")
-        wanted = ocp.args.Composite(plan=ocp.args.StandardRestore(like))
+        self._require_same_shapes(step, sealed.plan_shapes, shapes(like), "this batch plan")
+        wanted = ocp.args.StandardRestore(like)
         with _reading():
-            plan = self._manager.restore(step, args=wanted)["plan"]
-        if sealed.plan_checksums is not None:
-            sums = {name: checksum.of_array(array) for name, array in plan.items()}
-            _require_same_sums(sealed.plan_checksums, sums)
+            plan = self._manager.restore(step, args=ocp.args.Composite(**{PLAN: wanted}))[PLAN]
+        _require_same_sums(sealed.plan_checksums, {name: checksum.of_array(array) for name, array in plan.items()})
         return plan
 
     def reload(self) -> None:

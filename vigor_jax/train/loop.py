@@ -26,7 +26,7 @@ from vigor_jax.train.stall_watch import StallWatch
 from vigor_jax.train.start_up import StartUp
 from vigor_jax.train.training import train
 from vigor_jax.train.training_log import TrainingLog
-from vigor_jax.workdir import summary
+from vigor_jax.workdir import checkpoint_files, summary
 from vigor_jax.workdir.metrics_log import MetricWriter
 
 
@@ -93,7 +93,7 @@ def _train_and_evaluate(
     with (
         StallWatch(config.stall_seconds) as watch,
         Checkpoints(
-            workdir / "checkpoints", newest=config.checkpoints_to_keep, selection_metric=task.selection_metric
+            workdir / checkpoint_files.FOLDER, newest=config.checkpoints_to_keep, selection_metric=task.selection_metric
         ) as checkpoints,
     ):
         run = Run.of(config, workdir, task, mesh, checkpoints, watch, signals)

@@ -34,7 +34,7 @@ class Profile:
         """Chooses the steps.
 
         Args:
-          workdir: the trace is written to its folder "profile".
+          workdir: the trace is written to its folder `FOLDER`.
           first: updates done when this start begins.
           total: updates done at the end of the run.
           wanted: False: nothing is traced.

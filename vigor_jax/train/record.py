@@ -8,7 +8,7 @@ from typing import Any
 from vigor_jax import config as configs
 from vigor_jax.config import Config
 from vigor_jax.tasks.task import Task
-from vigor_jax.workdir.checkpoint_errors import ResumeError
+from vigor_jax.workdir.errors import ResumeError
 
 _PACKAGES = ("vigor_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 # With another value of these the steps already done are not those that this config would have done.

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from vigor_jax.workdir.results import ReportError
+from vigor_jax.workdir.errors import RunFileError
 
 FILE_NAME = "findings.npz"
 
@@ -32,11 +32,11 @@ def read(workdir: Path, checked: Callable[[Path, str, Arrays], Findings]) -> dic
 
     Args:
       workdir: of the run.
-      checked: makes findings of the file's path, a split's name and its arrays by name; raises ReportError if they
+      checked: makes findings of the file's path, a split's name and its arrays by name; raises RunFileError if they
         cannot be.
 
     Raises:
-      ReportError: the file is damaged.
+      RunFileError: the file is damaged.
     """
     path = workdir / FILE_NAME
     if not path.exists():
@@ -46,7 +46,7 @@ def read(workdir: Path, checked: Callable[[Path, str, Arrays], Findings]) -> dic
             arrays = dict(archive)
     # MemoryError: a header that claims more than there is.
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError, EOFError, MemoryError) as error:
-        raise ReportError(f"{path} is damaged ({error}). Evaluate the run again, or remove the file.") from error
+        raise RunFileError(f"{path} is damaged ({error}). Evaluate the run again, or remove the file.") from error
     splits: dict[str, dict[str, np.ndarray]] = {}
     for key, array in arrays.items():
         split, slash, name = key.partition("/")
@@ -65,15 +65,15 @@ def chosen(
     """The arrays of these names, a row an example in each.
 
     Raises:
-      ReportError: a required one is missing, or they differ in length.
+      RunFileError: a required one is missing, or they differ in length.
     """
     missing = [name for name in required if name not in arrays]
     if missing:
-        raise ReportError(f"{path}: the split {split} has no {', '.join(missing)}. Evaluate the run again.")
+        raise RunFileError(f"{path}: the split {split} has no {', '.join(missing)}. Evaluate the run again.")
     present = {name: arrays[name] for name in (*required, *optional) if name in arrays}
     lengths = {name: len(value) for name, value in present.items()}
     if len(set(lengths.values())) != 1:
-        raise ReportError(f"{path}: the arrays of the split {split} differ in length: {lengths}.")
+        raise RunFileError(f"{path}: the arrays of the split {split} differ in length: {lengths}.")
     return present
 
 
@@ -88,11 +88,11 @@ def require_within(path: Path, split: str, rows: np.ndarray, size: int, kind: st
       kind: what its rows are, and of which data set.
 
     Raises:
-      ReportError: names one of them.
+      RunFileError: names one of them.
     """
     outside = rows[(rows < 0) | (rows >= size)]
     if outside.size:
-        raise ReportError(
+        raise RunFileError(
             f"{path}: the split {split} names {outside.flat[0]} as a {kind}, which has {size:,}: it was found in "
             "another data set. Name the data that the run used, or evaluate it again."
         )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,10 @@ import orbax.checkpoint as ocp
 
 from vigor_jax import config as configs
 from vigor_jax.config import Config, ConfigError
-from vigor_jax.errors import UserError
-from vigor_jax.workdir import checksum, seal
-from vigor_jax.workdir.checkpoint_errors import DamagedCheckpoint
+from vigor_jax.workdir import checkpoint_files, checksum, seal, summary
+from vigor_jax.workdir.errors import DamagedCheckpoint, NoFinishedRun
 
 _VARIABLES = ("params", "model_state")  # of all that a checkpoint's state holds
-
-
-class NoFinishedRun(UserError):
-    """A folder holds no run that is complete; the message says what it holds instead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,32 +49,20 @@ def read(workdir: Path) -> FinishedRun:
 
     Raises:
       NoFinishedRun: the workdir is missing, or has no summary or no checkpoint.
+      RunFileError: the summary is damaged.
       ConfigError: the run's config is none of this version.
       DamagedCheckpoint: the checkpoint cannot be read, or is not what was written.
     """
     config = _config(workdir)
-    checkpoints = workdir / "checkpoints"
-    steps = [int(path.name) for path in checkpoints.glob("*") if path.name.isdecimal()]
+    checkpoints = workdir / checkpoint_files.FOLDER
+    steps = checkpoint_files.steps(checkpoints)
     if not steps:
         raise NoFinishedRun(f"{checkpoints} holds no checkpoint, without which there are no weights to read.")
-    return FinishedRun(workdir, config, max(steps), _variables(checkpoints / str(max(steps))))
+    return FinishedRun(workdir, config, steps[-1], _variables(checkpoints / str(steps[-1])))
 
 
 def _config(workdir: Path) -> Config:
-    path = workdir / "summary.json"
-    if not path.exists():
-        if (workdir / "checkpoints").exists():
-            raise NoFinishedRun(
-                f"there is no {path}: {workdir} holds an unfinished run. The command that began it ends it."
-            )
-        raise NoFinishedRun(
-            f"there is no {path}: {workdir} holds no run. Train it first, by main.py with --workdir={workdir}, or name "
-            "the workdir of another run."
-        )
-    try:
-        tree = json.loads(path.read_text())["config"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise NoFinishedRun(f"{path} cannot be read as a summary: {type(error).__name__}: {error}") from error
+    tree = summary.read(workdir)["config"]
     try:
         return configs.parse(tree)
     except ConfigError as error:
@@ -91,7 +73,7 @@ def _variables(checkpoint: Path) -> dict[str, Any]:
     sealed = seal.read(checkpoint)
     try:
         # All that is read is arrays of numbers, into memory of the host.
-        path, handler = (checkpoint / "state").absolute(), ocp.PyTreeCheckpointHandler()
+        path, handler = (checkpoint / checkpoint_files.STATE).absolute(), ocp.PyTreeCheckpointHandler()
         stored = handler.metadata(path).tree
         wanted = {name: stored[name] for name in _VARIABLES}
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), wanted)
@@ -104,12 +86,11 @@ def _variables(checkpoint: Path) -> dict[str, Any]:
     except Exception as error:
         what = next(iter(str(error).splitlines()), "")
         raise DamagedCheckpoint(f"{checkpoint} cannot be read: {type(error).__name__}: {what}") from error
-    if sealed.checksums is not None:
-        found = checksum.of_state(jax.tree.map(jnp.asarray, read))
-        differing = sorted(name for name in found if found[name] != sealed.checksums.get(name))
-        if differing:
-            raise DamagedCheckpoint(
-                f"{checkpoint} is not what was written: other bits in {', '.join(differing[:3])}. Bring it back from a "
-                "copy, or train that run again."
-            )
+    found = checksum.of_state(jax.tree.map(jnp.asarray, read))
+    differing = sorted(name for name in found if found[name] != sealed.checksums.get(name))
+    if differing:
+        raise DamagedCheckpoint(
+            f"{checkpoint} is not what was written: other bits in {', '.join(differing[:3])}. Bring it back from a "
+            "copy, or train that run again."
+        )
     return {"params": read["params"], **read["model_state"]}

@@ -11,7 +11,10 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from vigor_jax.workdir.errors import RunFileError
+
 FILE_NAME = "metrics.jsonl"
+_EVENTS = "events"  # begins the names of TensorBoard's files
 
 
 class MetricWriter:
@@ -42,7 +45,7 @@ class MetricWriter:
         rewritten.replace(path)
         self._lines = path.open("a")
         # Not by way of a SummaryWriter, whose thread dies of a full disk and leaves its callers waiting.
-        self._events = EventsWriter(str(directory / "events"))
+        self._events = EventsWriter(str(directory / _EVENTS))
         start = SessionLog(status=SessionLog.START)  # has TensorBoard forget the later ones
         self._events.write_event(Event(step=first_step + 1, session_log=start))
 
@@ -66,8 +69,17 @@ class MetricWriter:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file; none if it does not exist. A last line cut off by a killed process is left out."""
+    """The rows of a metrics file; none if it does not exist. A last line cut off by a killed process is left out.
+
+    Raises:
+      RunFileError: a line is damaged.
+    """
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    rows = []
+    for number, line in enumerate(path.read_text().split("\n")[:-1], 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise RunFileError(f"{path} is damaged: line {number}: {error}. Remove the line, or mend it.") from error
+    return rows

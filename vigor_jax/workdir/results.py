@@ -1,18 +1,15 @@
 """What a finished run left in its workdir, whatever it trained: the summary and the logged history."""
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-from vigor_jax.errors import UserError
+from vigor_jax.workdir import metrics_log
+from vigor_jax.workdir import summary as summaries
+from vigor_jax.workdir.errors import RunFileError
 
 _TRAIN = "train/"
-
-
-class ReportError(UserError):
-    """A page that cannot be made; names the file and the mend."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,24 +66,14 @@ def read(workdir: Path) -> Results:
     """Reads a workdir.
 
     Raises:
-      ReportError: it holds no finished run, or one that cannot be read.
+      NoFinishedRun: it holds none.
+      RunFileError: a file is missing or damaged.
     """
-    summary_path, history_path = workdir / "summary.json", workdir / "metrics.jsonl"
-    if not summary_path.exists():
-        there = "an unfinished run, so finish it first" if history_path.exists() else "no run of main.py"
-        raise ReportError(f"there is no {summary_path}: {workdir} holds {there}.")
-    if not history_path.exists():
-        raise ReportError(f"there is no {history_path}, which the curves are drawn from. Copy the whole workdir.")
-    try:
-        summary = json.loads(summary_path.read_text())
-        # What a killed process left of its last line has no newline.
-        history = [json.loads(line) for line in history_path.read_text().split("\n")[:-1]]
-    except json.JSONDecodeError as error:
-        raise ReportError(f"{workdir}: summary.json or metrics.jsonl is damaged: {error}") from error
-    for key in ("config", "steps", "metrics", "throughput", "versions"):
-        if key not in summary:
-            raise ReportError(f"{summary_path} has no {key!r}: it was not written by main.py.")
-    return Results(workdir, summary, history)
+    summary = summaries.read(workdir)
+    path = workdir / metrics_log.FILE_NAME
+    if not path.exists():
+        raise RunFileError(f"there is no {path}, which the curves are drawn from. Copy the whole workdir.")
+    return Results(workdir, summary, metrics_log.read(path))
 
 
 def _is_number(value: Any) -> bool:

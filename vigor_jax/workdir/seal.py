@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from vigor_jax.workdir import checksum
-from vigor_jax.workdir.checkpoint_errors import DamagedCheckpoint
+from vigor_jax.workdir import checkpoint_files, checksum
+from vigor_jax.workdir.errors import DamagedCheckpoint
+
+_FILE_NAME = "metadata"  # in the item, as Orbax's JSON handler has it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Seal:
     Attributes:
       record: what its state was made with.
       metrics: of the evaluation at its step; None if there was none.
-      shapes: of the state's arrays (`shapes`); None in checkpoints from before seals, as the next three.
+      shapes: of the state's arrays (`shapes`).
       plan_shapes: of the plan's.
       checksums: of the state's arrays (`checksum.of_state`).
       plan_checksums: of the plan's (`checksum.of_array`).
@@ -28,10 +30,10 @@ class Seal:
 
     record: dict[str, Any]
     metrics: dict[str, float] | None
-    shapes: dict[str, str] | None = None
-    plan_shapes: dict[str, str] | None = None
-    checksums: dict[str, str] | None = None
-    plan_checksums: dict[str, str] | None = None
+    shapes: dict[str, str]
+    plan_shapes: dict[str, str]
+    checksums: dict[str, str]
+    plan_checksums: dict[str, str]
 
 
 def make(record: dict[str, Any], metrics: dict[str, float] | None, state: Any, plan: dict[str, np.ndarray]) -> Seal:
@@ -58,12 +60,9 @@ def read(checkpoint: Path) -> Seal:
     Raises:
       DamagedCheckpoint: it is not there, cannot be read, or is not what was written.
     """
-    path = checkpoint / "record" / "metadata"
+    path = checkpoint / checkpoint_files.RECORD / _FILE_NAME
     try:
         stored = json.loads(path.read_bytes())
-        if "config" in stored:  # from before seals
-            metrics = checkpoint / "metrics" / "metrics"
-            return Seal(stored, json.loads(metrics.read_bytes()) if metrics.exists() else None)
         if stored["digest"] != _digest(stored["contents"]):
             raise DamagedCheckpoint(f"{path} is not what was written")
         return Seal(**stored["contents"])

@@ -7,10 +7,13 @@ from typing import Any
 
 from vigor_jax import config as configs
 from vigor_jax.config import Config
+from vigor_jax.workdir import checkpoint_files, metrics_log
+from vigor_jax.workdir.errors import NoFinishedRun, RunFileError
 
 FILE_NAME = "summary.json"
 # Lies beside a summary whose report is still to be made.
 _REPORT_DUE = "report.due"
+_KEYS = ("config", "steps", "metrics", "throughput", "versions")
 
 
 def write(directory: Path, summary: dict[str, Any]) -> Path:
@@ -26,12 +29,44 @@ def write(directory: Path, summary: dict[str, Any]) -> Path:
     return path
 
 
-def finished(directory: Path, config: Config) -> dict[str, Any] | None:
-    """The summary of a complete run of exactly this config; None if there is none."""
-    path = directory / FILE_NAME
+def read(workdir: Path) -> dict[str, Any]:
+    """Reads the summary of a finished run.
+
+    Raises:
+      NoFinishedRun: there is none.
+      RunFileError: it is damaged, or was not written by a run.
+    """
+    path = workdir / FILE_NAME
     if not path.exists():
+        if (workdir / checkpoint_files.FOLDER).exists() or (workdir / metrics_log.FILE_NAME).exists():
+            raise NoFinishedRun(
+                f"there is no {path}: {workdir} holds an unfinished run. The command that began it ends it."
+            )
+        raise NoFinishedRun(
+            f"there is no {path}: {workdir} holds no run. Train it first, by main.py with --workdir={workdir}, or name "
+            "the workdir of another run."
+        )
+    try:
+        summary = json.loads(path.read_text())
+    except ValueError as error:
+        raise RunFileError(
+            f"{path} is damaged ({error}). Remove it and give the run's command again, which writes it anew."
+        ) from error
+    missing = [key for key in _KEYS if not isinstance(summary, dict) or key not in summary]
+    if missing:
+        raise RunFileError(f"{path} has no {missing[0]!r}: it is not the summary of a run.")
+    return summary
+
+
+def finished(directory: Path, config: Config) -> dict[str, Any] | None:
+    """The summary of a complete run of exactly this config; None if there is none.
+
+    Raises:
+      RunFileError: there is one that cannot be read.
+    """
+    if not (directory / FILE_NAME).exists():
         return None
-    summary = json.loads(path.read_text())
+    summary = read(directory)
     same = summary["config"] == json.loads(json.dumps(configs.to_dict(config)))
     return summary if same else None
 

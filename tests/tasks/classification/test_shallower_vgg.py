@@ -18,7 +18,7 @@ from vigor_jax.models.classifier import classifier
 from vigor_jax.models.vgg import NAMES, VGG, VGGHead
 from vigor_jax.tasks.classification.measure import ClassMeasure
 from vigor_jax.tasks.classification.task import Classification
-from vigor_jax.workdir.finished_run import NoFinishedRun
+from vigor_jax.workdir.errors import NoFinishedRun
 
 CLASSES = ("blue", "green", "red")
 COPIED = {f"backbone/{name}" for name in ("conv1_1", "conv2_1", "conv3_1", "conv3_2")} | {"head/fc6", "head/fc7"}

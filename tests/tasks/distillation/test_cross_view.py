@@ -22,8 +22,7 @@ from vigor_jax.train import state as states
 from vigor_jax.train import step as steps
 from vigor_jax.train.checkpoint import Checkpoints
 from vigor_jax.workdir import finished_run
-from vigor_jax.workdir.checkpoint_errors import ResumeError
-from vigor_jax.workdir.finished_run import NoFinishedRun
+from vigor_jax.workdir.errors import NoFinishedRun, ResumeError
 
 OPTIMIZER = optax.sgd(1.0)  # shows the gradient itself
 QUICK = {"xla_backend_optimization_level": 0}
@@ -40,7 +39,8 @@ def finished(workdir, config, seed):
     with Checkpoints(workdir / "checkpoints", newest=1, selection_metric=task.selection_metric) as checkpoints:
         checkpoints.save(1, state, {"config": {}}, None)
         variables = jax.device_get(state.variables)
-    (workdir / "summary.json").write_text(json.dumps({"config": configs.to_dict(config)}))
+    ended = {"config": configs.to_dict(config), "steps": 1, "metrics": {}, "throughput": {}, "versions": {}}
+    (workdir / "summary.json").write_text(json.dumps(ended))
     return variables
 
 

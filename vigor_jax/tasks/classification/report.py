@@ -15,7 +15,7 @@ def content(run: Results, data: LabelledImages) -> Content:
     """Headlines, which metrics are drawn by epoch, and the sections.
 
     Raises:
-      ReportError: the findings are damaged or of another data set.
+      RunFileError: the findings are damaged or of another data set.
       ImageError: a damaged image.
     """
     found = class_findings.read(run.workdir, data)

@@ -27,7 +27,7 @@ def content(run: Results, data: CrossViewData) -> Content:
     """Headlines, which metrics are drawn by epoch, and the sections.
 
     Raises:
-      ReportError: the findings are damaged or of another data set.
+      RunFileError: the findings are damaged or of another data set.
       ImageError: a damaged image.
     """
     found = query_findings.read(run.workdir, data)

@@ -26,7 +26,7 @@ def content(run: Results, data: LabelledImages) -> Content:
     """Headlines, which metrics are drawn by epoch, and the sections.
 
     Raises:
-      ReportError: the findings are damaged or of another data set.
+      RunFileError: the findings are damaged or of another data set.
       ImageError: a damaged image.
     """
     found = geolocation_findings.read(run.workdir, data)

@@ -1,6 +1,14 @@
-"""What can be wrong with checkpoints, said for people."""
+"""What can be wrong with what a run left, said for people."""
 
 from vigor_jax.errors import UserError
+
+
+class NoFinishedRun(UserError):
+    """A folder holds no run that is complete; the message says what it holds instead."""
+
+
+class RunFileError(UserError):
+    """A file of a run is missing, damaged or of other data; the message names it and the mend."""
 
 
 class ResumeError(UserError):

@@ -11,8 +11,8 @@ all of each panorama's scores (NumPy on the host, float64). The peer does that h
 passes the same ones in batches, refreshing the pool each time, as training does. Both find the same tiles, which is
 checked. The pause of a whole epoch is the peer's time scaled to VIGOR's 52,609 panoramas, in which it is linear.
 
-The defaults are the full size of `configs/same_area.py:safa_mining`, which needs an accelerator or much patience
-(`--no_step` leaves the step out); `--small` takes seconds.
+The defaults are the authors' full size (`configs/same_area.py:safa_mining` with their batch of 14), which needs an
+accelerator or much patience (`--no_step` leaves the step out); `--small` takes seconds.
 """
 
 import argparse

@@ -5,7 +5,9 @@
 
 Data: VIGOR; NewYork and Seattle train (51,520 panoramas), Chicago and SanFrancisco are tested (53,694 panoramas
 against 46,563 tiles). Everything else as in configs/same_area.py, also the variants, backbones among them.
-Hardware: one accelerator with 16 GB. Time: not measured.
+Hardware: one accelerator with 16 GB (a step's temporaries are planned as 11.3 GiB; none was tried). 2, 4, 8 or 16 share
+the batch of 16, more need a larger one (docs/multihost.md).
+Time: not measured.
 Expect (percent, published; top-1, top-5, top-1%, hit rate):
     siamese_vgg             2.7  8.2 61.7  3.1
     safa                    8.2 19.6 77.6  8.9

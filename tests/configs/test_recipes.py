@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from vigor_jax import config as config_schema
 from vigor_jax.models import registry
 from vigor_jax.tasks.cross_view.towers import check_towers
 
+HOSTS = Path(__file__).parents[2] / "docs" / "multihost.md"
 _CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "configs").glob("*.py"))
 
 
@@ -93,6 +95,26 @@ def test_runs_of_different_variants_have_different_workdirs():
 def test_an_unknown_or_contradicting_variant_is_refused(name, variant):
     with pytest.raises(ValueError, match=r"variant|different (methods|networks|training scales|resolutions)"):
         importlib.import_module(f"configs.{name}").get_config(variant)
+
+
+@pytest.mark.parametrize(("name", "variant"), _recipes())
+def test_1_to_16_devices_share_the_batch_of_a_recipe(name, variant):
+    size = parsed(name, variant).batch.size
+    assert [devices for devices in (1, 2, 4, 8, 16) if size % devices] == []
+
+
+def test_examples_of_many_hosts_set_a_batch_that_their_devices_share():
+    examples = re.findall(r"main\.py --config=configs/cross_area\.py.*?(?:\n\n|\Z)", HOSTS.read_text(), re.DOTALL)
+    assert len(examples) >= 5
+    for example in examples:
+        assert int(re.search(r"--config\.batch\.size=(\d+)", example)[1]) % 16 == 0
+
+
+@pytest.mark.parametrize("name", ["same_area", "cross_area"])
+def test_the_rate_of_vigor_is_its_authors_after_as_many_pairs(name):
+    config = parsed(name)
+    assert config.optimizer.learning_rate == 1e-5
+    assert config.optimizer.decay_steps * config.batch.size == 150_000 * 14
 
 
 def test_cross_area_is_the_published_protocol():

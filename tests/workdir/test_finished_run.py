@@ -68,6 +68,22 @@ def test_config_and_variables_are_those_of_the_last_checkpoint(finished):
     assert set(run.variables) == {"params", "batch_stats"}
 
 
+def test_any_checkpoint_that_was_kept_can_be_named(copy):
+    summary = json.loads((copy / "summary.json").read_text())
+    (copy / "summary.json").write_text(json.dumps(summary | {"best": {"step": 2, "metrics": {}}}))
+    for checkpoint, step in (("last", 10), ("best", 2), ("2", 2), ("10", 10)):
+        run = finished_run.read(copy, checkpoint)
+        assert run.step == step
+        jax.tree.map(np.testing.assert_array_equal, run.variables, state_of(step).variables)
+    with pytest.raises(NoFinishedRun, match=r"no checkpoint '4'. Those of these steps were kept: 2 \(the best\), 10\."):
+        finished_run.read(copy, "4")
+    with pytest.raises(NoFinishedRun, match="no checkpoint 'newest'"):
+        finished_run.read(copy, "newest")
+    (copy / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(NoFinishedRun, match="no checkpoint 'best'"):
+        finished_run.read(copy, "best")
+
+
 def test_the_digest_is_of_every_bit(finished, copy):
     variables, again = finished_run.read(finished[0]).variables, finished_run.read(copy).variables
     digest = finished_run.digest(again)

@@ -20,7 +20,7 @@ _VARIABLES = ("params", "model_state")  # of all that a checkpoint's state holds
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """A run as its last checkpoint has it, by which the metrics of its summary are.
+    """A run as one of its checkpoints has it; by the last one the metrics of its summary are.
 
     Attributes:
       workdir: of the run.
@@ -44,27 +44,44 @@ def digest(variables: dict[str, Any]) -> str:
     return whole.hexdigest()[:16]
 
 
-def read(workdir: Path) -> FinishedRun:
-    """Reads the summary and the variables of the last checkpoint.
+def read(workdir: Path, checkpoint: str = "last") -> FinishedRun:
+    """Reads the summary and the variables of a checkpoint.
+
+    Args:
+      workdir: of the run.
+      checkpoint: "last"; "best", by the metric that the run selected by; or the step of one that was kept.
 
     Raises:
-      NoFinishedRun: the workdir is missing, or has no summary or no checkpoint.
+      NoFinishedRun: the workdir is missing, or has no summary or no such checkpoint.
       RunFileError: the summary is damaged.
       ConfigError: the run's config is none of this version.
       DamagedCheckpoint: the checkpoint cannot be read, or is not what was written.
     """
-    config = _config(workdir)
-    checkpoints = workdir / checkpoint_files.FOLDER
-    steps = checkpoint_files.steps(checkpoints)
-    if not steps:
-        raise NoFinishedRun(f"{checkpoints} holds no checkpoint, without which there are no weights to read.")
-    return FinishedRun(workdir, config, steps[-1], _variables(checkpoints / str(steps[-1])))
+    found = summary.read(workdir)
+    step = _step(workdir, found, checkpoint)
+    return FinishedRun(
+        workdir, _config(workdir, found), step, _variables(workdir / checkpoint_files.FOLDER / str(step))
+    )
 
 
-def _config(workdir: Path) -> Config:
-    tree = summary.read(workdir)["config"]
+def _step(workdir: Path, found: dict[str, Any], checkpoint: str) -> int:
+    folder = workdir / checkpoint_files.FOLDER
+    kept = checkpoint_files.steps(folder)
+    if not kept:
+        raise NoFinishedRun(f"{folder} holds no checkpoint, without which there are no weights to read.")
+    if checkpoint == "last":
+        return kept[-1]
+    best = found.get("best", {}).get("step")
+    step = best if checkpoint == "best" else int(checkpoint) if checkpoint.isdecimal() else None
+    if step in kept:
+        return step
+    known = ", ".join(f"{each} (the best)" if each == best else str(each) for each in kept)
+    raise NoFinishedRun(f"{folder} holds no checkpoint {checkpoint!r}. Those of these steps were kept: {known}.")
+
+
+def _config(workdir: Path, found: dict[str, Any]) -> Config:
     try:
-        return configs.parse(tree)
+        return configs.parse(found["config"])
     except ConfigError as error:
         raise ConfigError(f"the run in {workdir} has a config that this version does not take: {error}") from error
 

@@ -5,7 +5,7 @@ the views of an image and over the scales Q of its shorter side.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jax.sharding import Mesh
@@ -13,51 +13,13 @@ from jaxtyping import Float32, Int
 
 from vigor_jax.config import Config, ConfigError
 from vigor_jax.datasets.labelled_images import LabelledImages
+from vigor_jax.encoding.on_host import Read
 from vigor_jax.encoding.stopping import never
 from vigor_jax.input import labelled_batches
 from vigor_jax.models import registry
 from vigor_jax.models.classifier import Classifier
 from vigor_jax.models.variables import Variables
-from vigor_jax.tasks.classification.probabilities import ClassProbabilities, TestingProtocol, mean_of, sharded_batch
-from vigor_jax.tasks.task import Batch
-
-
-class OverScales:
-    """The mean over several scales of what is found at each; a `TestingProtocol`."""
-
-    def __init__(
-        self,
-        probabilities: ClassProbabilities,
-        views: Callable[..., Iterator[Batch]],
-        scales: Sequence[int],
-        images_at_a_time: Callable[[int], int],
-    ):
-        """Compiles nothing yet.
-
-        Args:
-          probabilities: of batches.
-          views: `views(rows, scale=..., batch_size=..., host_rows=...)`, a function of `input.labelled_batches`.
-          scales: Q.
-          images_at_a_time: of a scale, over all devices.
-        """
-        self._probabilities, self._views = probabilities, views
-        self._scales, self._images_at_a_time = scales, images_at_a_time
-
-    def __call__(
-        self,
-        variables: Variables,
-        rows: Int[np.ndarray, "images"],
-        mesh: Mesh,
-        should_stop: Callable[[], bool] = never,
-    ) -> Float32[np.ndarray, "images classes"]:
-        """As every `TestingProtocol`."""
-
-        def at(scale: int) -> Float32[np.ndarray, "images classes"]:
-            batch_size, mine = sharded_batch(self._images_at_a_time(scale), mesh)
-            batches = self._views(rows, scale=scale, batch_size=batch_size, host_rows=mine)
-            return self._probabilities(variables, batches, rows, mesh, should_stop)
-
-        return mean_of(map(at, self._scales))
+from vigor_jax.tasks.classification.probabilities import OverScales, TestingProtocol, mean_of
 
 
 class ClassifierTesting:
@@ -91,15 +53,9 @@ class ClassifierTesting:
         # Where training exchanged left and right in no image, they may tell classes apart.
         mirror = config.images.mirror
 
-        def way(
-            views: Callable[..., Iterator[Batch]], images_at_a_time: Callable[[int], int], *, mirror: bool
-        ) -> TestingProtocol:
-            return OverScales(
-                ClassProbabilities(model, preprocessing, mirror=mirror),
-                functools.partial(views, data, threads=config.input_threads),
-                chosen.test_scales,
-                images_at_a_time,
-            )
+        def way(views: Read, images_at_a_time: Callable[[int], int], *, mirror: bool) -> TestingProtocol:
+            views = functools.partial(views, data, threads=config.input_threads)
+            return OverScales(model, preprocessing, views, chosen.test_scales, images_at_a_time, mirror=mirror)
 
         crops = functools.partial(labelled_batches.centre_crops, crop=crop)
         grid = functools.partial(labelled_batches.grid_crops, crop=crop, per_side=chosen.crops_per_side)

@@ -1,5 +1,6 @@
 """Distillation on images without labels: a small network learns what a larger one's logits are made of."""
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from vigor_jax.config import Config
 from vigor_jax.datasets.labelled_images import LabelledImages
-from vigor_jax.encoding.on_host import EmbeddedImages
+from vigor_jax.encoding.on_host import HostEncoder
 from vigor_jax.encoding.stopping import never
+from vigor_jax.input.labelled_batches import centre_crops
 from vigor_jax.losses import embedding_distance
 from vigor_jax.models.descriptor import unit_norm
 from vigor_jax.models.preprocessing import preprocess
@@ -60,15 +62,16 @@ class ImageDistillation(SameTeacher, WithoutCarry):
         self._training = PhotoTraining(config, data)
         self.steps_per_epoch = self._training.steps_per_epoch
         self.fingerprint = self._training.fingerprint | {"teacher": self._teacher.digest}
-        how = {
-            "crop": config.images.crop,
-            "scale": max(config.classifier.test_scales),
-            "batch_size": config.eval_batch_size,
-            "threads": config.input_threads,
-        }
-        self._of_student = EmbeddedImages(self._embed, data, **how)
-        self._of_teacher = EmbeddedImages(self._teacher.embeddings, data, **how)
-        self._of_pixels = EmbeddedImages(_pixels, data, **how)
+        self._read = functools.partial(
+            centre_crops,
+            data,
+            crop=config.images.crop,
+            scale=max(config.classifier.test_scales),
+            threads=config.input_threads,
+        )
+        self._of_student = HostEncoder(self._embed)
+        self._of_teacher = HostEncoder(self._teacher.embeddings)
+        self._of_pixels = HostEncoder(_pixels)
         self._targets: dict[str, np.ndarray] = {}
         self._baselines: dict[str, float] = {}
 
@@ -122,10 +125,11 @@ class ImageDistillation(SameTeacher, WithoutCarry):
         metrics: dict[str, float] = {}
         for split, rows in self._data.splits.items():
             if split not in self._targets:
-                targets = self._of_teacher(teacher, rows, mesh, should_stop)
+                targets = self._encoded(self._of_teacher, teacher, rows, mesh, should_stop)
                 self._baselines |= self._measured_baselines(split, rows, targets, mesh, should_stop)
                 self._targets[split] = targets
-            found = embedding_agreement(self._of_student(student, rows, mesh, should_stop), self._targets[split])
+            embeddings = self._encoded(self._of_student, student, rows, mesh, should_stop)
+            found = embedding_agreement(embeddings, self._targets[split])
             metrics |= {f"{split}/{name}": value for name, value in found.items()}
         return Evaluated(metrics | self._baselines)
 
@@ -168,6 +172,18 @@ class ImageDistillation(SameTeacher, WithoutCarry):
     def _embed(self, variables: Variables, images: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
         return unit_norm(self._model.apply(variables, preprocess(images, self._preprocessing)))
 
+    def _encoded(
+        self,
+        encoder: HostEncoder,
+        variables: Variables,
+        rows: Int[np.ndarray, "images"],
+        mesh: jax.sharding.Mesh,
+        should_stop: Callable[[], bool],
+    ) -> Float[np.ndarray, "images dim"]:
+        """What an encoder makes of the middle of each image."""
+        size = self._config.eval_batch_size
+        return encoder(variables, self._read, rows, mesh, batch_size=size, should_stop=should_stop)
+
     def _measured_baselines(
         self,
         split: str,
@@ -181,7 +197,7 @@ class ImageDistillation(SameTeacher, WithoutCarry):
         found = {f"constant_{name}": of_constant[name] for name in ("distance", "cosine")}
         found["images"] = float(len(rows))
         if len(rows) > 2:
-            pixels = self._of_pixels({}, rows, mesh, should_stop)
+            pixels = self._encoded(self._of_pixels, {}, rows, mesh, should_stop)
             found["pixel_agreement"] = float(np.mean(nearest_others(pixels) == nearest_others(targets)))
             found["chance_agreement"] = 1 / (len(rows) - 1)
         return {f"{split}/{name}": value for name, value in found.items()}

@@ -88,8 +88,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.mining.from_epoch = 2
 
     config.optimizer = ml_collections.ConfigDict()
-    # The authors', for batches of 14 and 10. Nothing was measured of scaling it to 16, where the rules of the field would
-    # have 4 to 14 % more.
+    # The authors', for batches of 14 and 10. Nothing was measured of scaling it to 16, where the rules of the field
+    # would have 4 to 14 % more.
     config.optimizer.learning_rate = 1e-5
     config.optimizer.decay_rate = 0.1
     # The authors' 150,000 batches of 14 in batches of 16, so that the rate is theirs after as many pairs.
@@ -97,8 +97,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.optimizer.warmup_steps = 0
 
     config.batch = ml_collections.ConfigDict()
-    # The authors' one GPU held 14, and 10 in the hybrid phase, with a second tile a pair; 14 cannot be shared by 4, 8 or
-    # 16 devices. The more, the harder the negatives.
+    # The authors' one GPU held 14, and 10 in the hybrid phase, with a second tile a pair; 14 cannot be shared by 4, 8
+    # or 16 devices. The more, the harder the negatives.
     config.batch.size = 16
     config.batch.one_city = False
     config.batch.augment = False

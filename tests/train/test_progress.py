@@ -4,7 +4,7 @@ import termios
 
 import pytest
 
-from vigor_jax.train.progress import Progress, duration
+from vigor_jax.train.progress import Progress, StartUpTimes, duration
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,15 @@ def test_other_hosts_show_nothing(caplog):
     with caplog.at_level("INFO"), Progress(100, 0, show=False) as progress:
         progress.report(50, 2, loss=0.25, examples_per_s=123.4, wait=0.031, left_s=75.0)
     assert caplog.messages == []
+
+
+def test_every_second_belongs_to_a_stage(caplog):
+    times = iter([10.0, 12.5, 13.0, 99.0, 100.0])
+    caplog.set_level("INFO")
+    start_up = StartUpTimes(lambda: next(times))
+    start_up.ended("data")
+    start_up.ended("state")
+    start_up.tell("first step")
+    start_up.ended("program")  # another one, later
+    start_up.tell("first step")
+    assert caplog.messages == ["The first step was done after 1 min 29 s: data 2.5 s, state 0.5 s, first step 86.0 s."]

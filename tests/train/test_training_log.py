@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vigor_jax.train import memory
-from vigor_jax.train.host_spread import HostSpread
-from vigor_jax.train.interval import Interval
+from vigor_jax.train.host_timings import HostTimings
+from vigor_jax.train.log_interval import Interval
 from vigor_jax.train.progress import Progress
 from vigor_jax.train.training_log import NonFiniteStep, TrainingLog
 from vigor_jax.workdir.metrics_log import MetricWriter
@@ -29,13 +29,13 @@ def interval(last_step, step_seconds, *, steps=None, loss=1.0, first_nonfinite_s
 
 @pytest.fixture
 def make_log(toy_task, monkeypatch):
-    """`(spread=None) -> (log, written)`: a training log of batches of 8, and the rows it wrote by step."""
+    """`(timings=None) -> (log, written)`: a training log of batches of 8, and the rows it wrote by step."""
     monkeypatch.setattr(memory, "measure", lambda: {"host_memory_gib": 1.5})
 
-    def make(spread=None):
+    def make(timings=None):
         written = {}
         writer = mock.Mock(spec=MetricWriter, write=lambda step, values: written.update({step: values}))
-        return TrainingLog(toy_task(), 8, 1000, Progress(1000, 0, show=False), writer, spread), written
+        return TrainingLog(toy_task(), 8, 1000, Progress(1000, 0, show=False), writer, timings), written
 
     return make
 
@@ -84,16 +84,16 @@ def test_hosts_are_compared_and_a_slow_one_is_named_once(make_log, caplog):
     first_is_slow = [[10.0, 7.0, 1.0], [10.0, 0.2, 1.0], [10.0, 0.0, 1.0]]
     measured = [even, third_is_slow, third_is_slow, first_is_slow, even]
     gathered = mock.Mock(spec=type(jnp.zeros(())), is_ready=lambda: False)
-    spread = mock.Mock(spec=HostSpread, gather=mock.Mock(return_value=gathered))
-    spread.read.side_effect = [np.array(seconds) for seconds in measured]
-    log, written = make_log(spread)
+    timings = mock.Mock(spec=HostTimings, gather=mock.Mock(return_value=gathered))
+    timings.read.side_effect = [np.array(seconds) for seconds in measured]
+    log, written = make_log(timings)
     with caplog.at_level("WARNING"):
         log.put(interval(1, [], steps=1))
-        assert spread.gather.call_count == 0  # nothing was timed on any host
+        assert timings.gather.call_count == 0  # nothing was timed on any host
         for k in range(5):
             log.put(interval(11 + 10 * k, [1.0] * 10))
             log.poll()  # not all hosts have sent theirs: it does not wait
-            assert spread.read.call_count == k
+            assert timings.read.call_count == k
         log.flush()
     assert [message[: message.index(" (median)")] for message in caplog.messages] == [
         "Host 2 waited for data in 62 % of the time of steps 12 to 21, the others in 2 %",

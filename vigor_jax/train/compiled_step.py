@@ -6,8 +6,12 @@ import time
 from collections.abc import Hashable
 
 import jax
+from absl import logging
 
+from vigor_jax.parallel import hosts
 from vigor_jax.tasks.task import Feedback
+from vigor_jax.train import memory, too_little_memory
+from vigor_jax.train.run_context import RunContext
 from vigor_jax.train.state import TrainState
 from vigor_jax.train.step import Metrics, Step
 from vigor_jax.train.step_memory import StepMemory
@@ -64,6 +68,26 @@ class CompiledStep:
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics, jax.Array, Feedback]:
         """As `train.step.make` says; `compile` was called for such a batch."""
         return self._programs[_structure(batch)](state, batch)
+
+
+def compile_on_all_hosts(update: CompiledStep, state: TrainState, batch: Batch, run: RunContext) -> None:
+    """Compiles for such a state and batch, and says what that took; no host waits in a step for one that cannot.
+
+    Raises:
+      TooLittleMemory: a step cannot fit.
+      StoppedTogether: it failed on another host.
+    """
+
+    def compile() -> None:
+        made = update.compile(state, batch)
+        what = "Found the step compiled" if made.was_kept else "Compiled the step"
+        logging.info("%s in %.1f s, after %.1f s of tracing it.", what, made.compile_seconds, made.trace_seconds)
+        if made.memory is not None:
+            limit = memory.limit(run.mesh.local_devices)
+            logging.info("%s", made.memory.sentence(limit))
+            too_little_memory.require_room(made.memory, limit, run.config)
+
+    hosts.together(compile)
 
 
 def _structure(batch: Batch) -> Hashable:

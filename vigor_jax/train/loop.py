@@ -1,9 +1,8 @@
-"""From a config to a trained and evaluated model in a workdir."""
+"""From a config to a trained and evaluated model in a workdir: set-up, resume, the loop, the end."""
 
 import contextlib
-import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from absl import logging
@@ -11,22 +10,26 @@ from absl import logging
 from vigor_jax import config as configs
 from vigor_jax import tasks
 from vigor_jax.config import Config
-from vigor_jax.errors import UserError
+from vigor_jax.errors import Preempted, UserError
+from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.parallel import hosts
-from vigor_jax.parallel.mesh import data_mesh, require_divisible
-from vigor_jax.train import ending, optimizer, record, resume
+from vigor_jax.parallel.mesh import AXIS, data_mesh, require_divisible
+from vigor_jax.tasks.task import Task
+from vigor_jax.train import memory, optimizer, resume, step
 from vigor_jax.train.checkpoint import Checkpoints, Restored
-from vigor_jax.train.host_spread import HostSpread
-from vigor_jax.train.pauses import Pauses
-from vigor_jax.train.preemption import StopSignals
-from vigor_jax.train.progress import Progress
-from vigor_jax.train.run import Run
+from vigor_jax.train.compiled_step import CompiledStep, compile_on_all_hosts
+from vigor_jax.train.evaluator import Evaluator
+from vigor_jax.train.host_timings import HostTimings
+from vigor_jax.train.log_interval import IntervalMeter
+from vigor_jax.train.preemption import StopSignals, resume_command
+from vigor_jax.train.profile import Profile
+from vigor_jax.train.progress import Progress, StartUpTimes
+from vigor_jax.train.run_context import RunContext
 from vigor_jax.train.run_errors import explained
 from vigor_jax.train.stall_watch import StallWatch
-from vigor_jax.train.start_up import StartUp
-from vigor_jax.train.training import train
+from vigor_jax.train.state import TrainState
 from vigor_jax.train.training_log import TrainingLog
-from vigor_jax.workdir import checkpoint_files, summary
+from vigor_jax.workdir import checkpoint_files, provenance, summary
 from vigor_jax.workdir.metrics_log import MetricWriter
 
 
@@ -57,50 +60,49 @@ def train_and_evaluate(
       StoppedTogether: another host failed while all got ready.
       UserError: the workdir cannot be written to.
     """
+    workdir = Path(workdir).absolute()
     with StopSignals() as signals:
-        return _train_and_evaluate(config, Path(workdir).absolute(), signals, allow_changes, profile)
-
-
-def _train_and_evaluate(
-    config: Config, workdir: Path, signals: StopSignals, allow_changes: bool, profile: bool
-) -> dict[str, Any]:
-    start_up = StartUp()
-    mesh = data_mesh()
-    hosts.require_same(
-        {
-            "--workdir": str(workdir),
-            "--allow_changes": allow_changes,
-            "--profile": profile,
-            "config": configs.to_dict(config),
-            "version of": record.versions(),
-        }
-    )
-    hosts.together(lambda: require_divisible(config.batch.size, mesh))
-    complete = hosts.from_first(lambda: summary.finished(workdir, config))
-    if complete is not None:
-        logging.info("This run is complete: %s", workdir / summary.FILE_NAME)
-        if profile:
-            _warn_of_no_step()
-        if hosts.is_first() and summary.report_is_due(workdir):
-            ending.report(tasks.create(config), workdir)
-        return complete
-    # Host 0 prepares the data; the others find it, or prepare their own where they share no disk.
-    task = hosts.first_then_others(lambda: tasks.create(config))
-    hosts.require_same({"fingerprint of": task.fingerprint})
-    hosts.together(lambda: _make(workdir))
-    hosts.require_shared(workdir)
-    signals.defer(mesh)
-    with (
-        StallWatch(config.stall_seconds) as watch,
-        Checkpoints(
-            workdir / checkpoint_files.FOLDER, newest=config.checkpoints_to_keep, selection_metric=task.selection_metric
-        ) as checkpoints,
-    ):
-        run = Run.of(config, workdir, task, mesh, checkpoints, watch, signals)
-        optimizer.require_reaches(config.optimizer, run.total_steps)
-        start_up.ended("data")
-        with explained(run):
-            return _go_through(run, start_up, allow_changes=allow_changes, profile=profile)
+        start_up, mesh = StartUpTimes(), data_mesh()
+        hosts.require_same(
+            {
+                "--workdir": str(workdir),
+                "--allow_changes": allow_changes,
+                "--profile": profile,
+                "config": configs.to_dict(config),
+                "version of": provenance.versions(),
+            }
+        )
+        hosts.together(lambda: require_divisible(config.batch.size, mesh, config.micro_batch_size))
+        complete = hosts.from_first(lambda: summary.finished(workdir, config))
+        if complete is not None:
+            logging.info("This run is complete: %s", workdir / summary.FILE_NAME)
+            if profile:
+                _warn_of_no_step()
+            if hosts.is_first() and summary.report_is_due(workdir):
+                _report(tasks.create(config), workdir)
+            return complete
+        # Host 0 prepares the data; the others find it, or prepare their own where they share no disk.
+        task = hosts.first_then_others(lambda: tasks.create(config))
+        hosts.require_same({"fingerprint of": task.fingerprint})
+        hosts.together(lambda: _make(workdir))
+        hosts.require_shared(workdir)
+        signals.defer(mesh)
+        with (
+            StallWatch(config.stall_seconds) as watch,
+            Checkpoints(
+                workdir / checkpoint_files.FOLDER,
+                newest=config.checkpoints_to_keep,
+                selection_metric=task.selection_metric,
+            ) as checkpoints,
+        ):
+            run = RunContext(config, workdir, task, mesh, checkpoints, watch, signals)
+            optimizer.require_reaches(config.optimizer, run.total_steps)
+            start_up.ended("data")
+            with explained(run):
+                begin = resume.begin(run, allow_changes=allow_changes)
+                start_up.ended("state")
+                metrics, throughput = _train(run, begin, start_up, profile=profile)
+                return _finish(run, metrics, throughput)
 
 
 def _make(workdir: Path) -> None:
@@ -110,40 +112,152 @@ def _make(workdir: Path) -> None:
         raise UserError(f"--workdir={workdir} cannot be made or written to: {error}") from error
 
 
-def _go_through(run: Run, start_up: StartUp, *, allow_changes: bool, profile: bool) -> dict[str, Any]:
-    """Goes on from the newest checkpoint, if there is one, and to the end."""
-    begin = resume.begin(run, allow_changes=allow_changes)
-    first, total = begin.step, run.total_steps
-    if first == total and not hosts.from_first(lambda: resume.last_evaluation_stands(run, begin)):
-        begin = dataclasses.replace(begin, metrics=None)
-    start_up.ended("state")
+def _train(
+    run: RunContext, begin: Restored, start_up: StartUpTimes, *, profile: bool
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Does every step that is left, with the evaluations and checkpoints between them.
+
+    Returns:
+      (Metrics of the last step, throughput of this start).
+    """
+    config, task, first, total = run.config, run.task, begin.step, run.total_steps
     _show_plan(run, first)
+    if first == total and profile:
+        _warn_of_no_step()
+    schedule = optimizer.learning_rate(config.optimizer)
+    update = CompiledStep(step.make(task, run.optimizer, schedule, config.seed, run.mesh))
     with (
         _writer(run, begin) as writer,
-        Progress(total, first, show=run.is_first_host) as progress,
+        Progress(total, first, show=hosts.is_first()) as progress,
+        # Reads the first batches while the step is compiled.
+        DeviceFeed(task.batches(first) if first < total else iter(()), run.mesh, AXIS) as feed,
+        Profile(run.workdir, first, total, wanted=profile, writes=hosts.is_first()) as tracer,
     ):
-        pauses = Pauses(run, progress, writer, begin.metrics)
-        spread = HostSpread(run.mesh) if jax.process_count() > 1 else None
-        log = TrainingLog(run.task, run.config.batch.size, total, progress, writer, spread)
-        state = pauses.after(begin.state, first, stops=False) if begin.interrupted else begin.state
-        if first < total:
-            train(run, state, first, log, pauses, progress, start_up, profile=profile)
+        evaluator = Evaluator(run, writer)
+        timings = HostTimings(run.mesh) if jax.process_count() > 1 else None
+        log = TrainingLog(task, config.batch.size, total, progress, writer, timings)
+        meter = IntervalMeter(lambda: feed.wait_seconds, first)
+        state, done, metrics = begin.state, first, begin.metrics
+        if begin.interrupted:  # what was due then is due still
+            evaluates, saves = _due(run, evaluator, done)
         else:
-            if profile:
-                _warn_of_no_step()
-            if pauses.metrics is None:  # its evaluation, if there was one, does not stand
-                pauses.evaluate_now(state, first)
-    return ending.finish(run, pauses.metrics, log.throughput())
+            evaluates, saves = done == total and metrics is None, False
+        stops = False
+        while True:
+            # ---- Do not change the order: evaluate, save, next batch, step. ----
+            # A checkpoint of n updates holds the metrics of that very state and what they decide of the learning rate,
+            # so the evaluation comes before it; and the plan by which batch n is drawn, so it comes before step n + 1,
+            # whose feedback changes the plan. A run that goes on from it evaluates nothing twice, and reads the batch
+            # that an unbroken run would.
+            if evaluates and not stops:
+                progress.note("evaluating")
+                metrics = evaluator.evaluate(state, done)
+                stops = metrics is None
+            if saves and not (evaluates and stops):  # a stop leaves an evaluation whole to the start that goes on
+                progress.note("saving")
+                state = evaluator.adjust_learning_rate(state, metrics, done)
+                run.watch.alive(f"saving the checkpoint of step {done}")
+                run.checkpoints.save(done, state, run.provenance, metrics, plan=task.plan_state())
+                stops = done < total and run.signals.should_stop()
+                meter.restart()
+            if stops:
+                progress.note("saving")
+                _stop(run, state, done)
+            if done == total:
+                break
+            run.watch.alive(f"waiting for the data of step {done + 1}")
+            batch = next(feed)
+            if not update.is_compiled_for(batch):
+                start_up.ended("first batch")
+                tracer.end(meter.paused, f"the compilation of step {done + 1}")
+                run.watch.alive(f"compiling step {done + 1}")
+                with meter.paused():
+                    compile_on_all_hosts(update, state, batch, run)
+                start_up.ended("program")
+            tracer.before(done + 1, meter.paused)
+            run.watch.alive(f"running step {done + 1}")
+            # Whatever has the host wait for the devices, or them for it, is refused; where it must be, it is explicit.
+            with tracer.step(done + 1), jax.transfer_guard("disallow"):
+                state, figures, first_nonfinite_step, feedback = update(state, batch)
+                task.take_feedback(done, feedback)
+                meter.add(figures, first_nonfinite_step)
+            done, metrics = done + 1, None
+            # ---- What is to be told of the step, and what is due after it. ----
+            start_up.tell("first step")
+            progress.advance()
+            log.poll()
+            stops, evaluates, saves = run.signals.should_stop(), *_due(run, evaluator, done)
+            if saves or stops:
+                # A checkpoint ends the interval too, so that the intervals of a resumed run are those of an unbroken
+                # one. Its figures are waited for: nothing non-finite is evaluated or saved.
+                meter.finish()
+                log.put(meter.close())
+                log.flush()
+                tracer.end(meter.paused, f"the checkpoint of step {done}")
+            elif done % config.log_every_steps == 0 or done % task.steps_per_epoch == 0:
+                log.put(meter.close())  # at an epoch's end too, as from there on other losses may be logged
+        run.watch.alive("ending the last step")
+    return metrics, log.throughput()
 
 
-def _writer(run: Run, begin: Restored) -> contextlib.AbstractContextManager[MetricWriter | None]:
-    if not run.is_first_host:
+def _due(run: RunContext, evaluator: Evaluator, done: int) -> tuple[bool, bool]:
+    """Whether (an evaluation, a checkpoint) is due after `done` updates."""
+    evaluates = evaluator.is_due(done)
+    return evaluates, evaluates or done % run.config.checkpoint_every_steps == 0
+
+
+def _stop(run: RunContext, state: TrainState, done: int) -> NoReturn:
+    run.watch.alive(f"saving the checkpoint of step {done}, where the run was stopped")
+    run.checkpoints.save_interrupted(done, state, run.provenance, plan=run.task.plan_state())
+    stopped = f"Stopped by {run.signals.reason} after step {done} of {run.total_steps}"
+    if not hosts.is_first():
+        raise Preempted(f"{stopped}, with all other hosts.")
+    raise Preempted(f"{stopped}, saved in {run.checkpoints.path(done)}. To go on:\n  {resume_command()}")
+
+
+def _finish(run: RunContext, metrics: dict[str, float], throughput: dict[str, Any]) -> dict[str, Any]:
+    """Waits for the checkpoint under way; the first host writes the summary and the report."""
+    run.signals.ending()
+    run.watch.alive("waiting for the last checkpoint to be written")
+    run.checkpoints.wait()
+    best = run.checkpoints.best()
+    devices = {
+        "devices": run.mesh.size,
+        "device_kind": run.mesh.devices.flat[0].device_kind,
+        "hosts": jax.process_count(),
+    }
+    result = {
+        "config": run.provenance["config"],
+        "steps": run.total_steps,
+        "metrics": metrics,
+        "selection_metric": run.task.selection_metric,
+        "best": {"step": best, "metrics": None if best is None else run.checkpoints.metrics(best)},
+        "throughput": throughput | devices,
+        "memory": memory.measure(),
+        "versions": run.provenance["versions"],
+    }
+    run.watch.alive("writing the summary and the report")
+    if hosts.is_first():
+        logging.info("Summary: %s", summary.write(run.workdir, result))
+        _report(run.task, run.workdir)
+    return result
+
+
+def _report(task: Task, workdir: Path) -> None:
+    page = task.report(workdir)
+    summary.reported(workdir)
+    if page is not None:
+        logging.info("Report: %s", page)
+
+
+def _writer(run: RunContext, begin: Restored) -> contextlib.AbstractContextManager[MetricWriter | None]:
+    if not hosts.is_first():
         return contextlib.nullcontext()
     return MetricWriter(run.workdir, begin.step, evaluates_again=begin.metrics is None)
 
 
-def _show_plan(run: Run, first: int) -> None:
-    if not run.is_first_host:
+def _show_plan(run: RunContext, first: int) -> None:
+    if not hosts.is_first():
         return
     logging.info(
         "%s: %d steps of %d examples, %d an epoch, on %d x %s; workdir %s",

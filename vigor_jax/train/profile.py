@@ -27,7 +27,7 @@ class Profile:
     ends before its time where something else than steps follows: a compilation, an evaluation, a checkpoint.
 
     To be used on every host alike: those that write none wait for their devices at the same steps, by which hosts agree
-    on what they measure of each other (`train.host_spread`).
+    on what they measure of each other (`train.host_timings`).
     """
 
     def __init__(self, workdir: Path, first: int, total: int, *, wanted: bool = True, writes: bool = True):

@@ -1,7 +1,9 @@
-"""Where the run is: a bar on a terminal, plain lines elsewhere."""
+"""Where the run is: a bar on a terminal, plain lines elsewhere; and how long it took to get going."""
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from types import TracebackType
 
 from absl import logging
@@ -67,6 +69,33 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+class StartUpTimes:
+    """Divides the time from its making to the first step among the stages between them."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter):
+        """Starts the clock, in seconds."""
+        self._clock = clock
+        self._last = clock()
+        self._stages: list[tuple[str, float]] = []
+        self._told = False
+
+    def ended(self, stage: str) -> None:
+        """Says that what was done since the stage before is over: `stage`, a noun."""
+        now = self._clock()
+        self._stages.append((stage, now - self._last))
+        self._last = now
+
+    def tell(self, last: str) -> None:
+        """Logs all stages up to the last one, which ends now; once, whatever ends later."""
+        if self._told:
+            return
+        self._told = True
+        self.ended(last)
+        listed = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self._stages)
+        whole = duration(sum(seconds for _, seconds in self._stages))
+        logging.info("The %s was done after %s: %s.", last, whole, listed)
 
 
 def _is_terminal() -> bool:

@@ -8,7 +8,7 @@ import jax
 from vigor_jax.errors import UserError
 from vigor_jax.train import disk_space, too_little_memory
 from vigor_jax.train.checkpoint import SaveError
-from vigor_jax.train.run import Run
+from vigor_jax.train.run_context import RunContext
 from vigor_jax.train.too_little_memory import TooLittleMemory
 from vigor_jax.train.training_log import NonFiniteStep
 
@@ -18,7 +18,7 @@ class NonFiniteError(UserError):
 
 
 @contextlib.contextmanager
-def explained(run: Run) -> Iterator[None]:
+def explained(run: RunContext) -> Iterator[None]:
     """Says of a step that was not finite, of memory and of disks that are full what to do about them.
 
     Raises:
@@ -43,7 +43,7 @@ def explained(run: Run) -> Iterator[None]:
         raise _no_space(run, error) from error
 
 
-def _nonfinite(run: Run, broken: int) -> NonFiniteError:
+def _nonfinite(run: RunContext, broken: int) -> NonFiniteError:
     run.checkpoints.wait()
     latest = run.checkpoints.latest()
     if latest is None:
@@ -58,7 +58,7 @@ def _nonfinite(run: Run, broken: int) -> NonFiniteError:
     )
 
 
-def _no_space(run: Run, error: OSError) -> SaveError:
+def _no_space(run: RunContext, error: OSError) -> SaveError:
     free = disk_space.readable(disk_space.free_bytes(run.workdir))
     return SaveError(
         f"{run.workdir} cannot be written to, as the disk or the quota is full: {error}. {free} are free. Make "

@@ -9,9 +9,9 @@ import numpy as np
 from absl import logging
 
 from vigor_jax.tasks.task import Task
-from vigor_jax.train import host_spread, memory
-from vigor_jax.train.host_spread import HostSpread
-from vigor_jax.train.interval import Interval
+from vigor_jax.train import host_timings, memory
+from vigor_jax.train.host_timings import HostTimings
+from vigor_jax.train.log_interval import Interval
 from vigor_jax.train.progress import Progress
 from vigor_jax.workdir.metrics_log import MetricWriter
 
@@ -34,7 +34,7 @@ class TrainingLog:
         total_steps: int,
         progress: Progress,
         writer: MetricWriter | None,
-        spread: HostSpread | None = None,
+        timings: HostTimings | None = None,
     ):
         """Starts with nothing measured.
 
@@ -44,14 +44,14 @@ class TrainingLog:
           total_steps: of the whole run, for the time left.
           progress: shows the figures.
           writer: stores them; None on all hosts but the first.
-          spread: compares the hosts; None if there is one only.
+          timings: compares the hosts; None if there is one only.
         """
         self._task = task
         self._batch_size = batch_size
         self._total_steps = total_steps
         self._progress = progress
         self._writer = writer
-        self._spread = spread
+        self._timings = timings
         self._pending: Interval | None = None
         self._gathered: jax.Array | None = None
         self._diagnosed = False
@@ -69,7 +69,7 @@ class TrainingLog:
         self.flush()
         self._pending = interval
         # On every host after the same steps, for it is a program of all of them.
-        self._gathered = self._spread.gather(interval) if self._spread and interval.timed_steps else None
+        self._gathered = self._timings.gather(interval) if self._timings and interval.timed_steps else None
 
     def poll(self) -> None:
         """Writes the waiting interval if the devices have finished it; never waits.
@@ -97,7 +97,7 @@ class TrainingLog:
         sums, first_nonfinite_step = jax.device_get((interval.metric_sums, interval.first_nonfinite_step))
         if first_nonfinite_step >= 0:
             raise NonFiniteStep(int(first_nonfinite_step))
-        hosts = None if gathered is None else self._spread.read(gathered)
+        hosts = None if gathered is None else self._timings.read(gathered)
         self._write(interval, {name: float(value) / interval.steps for name, value in sums.items()}, hosts)
 
     def throughput(self) -> dict[str, Any]:
@@ -123,14 +123,14 @@ class TrainingLog:
         if self._writer is not None:
             figures |= memory.measure()
             if hosts is not None:
-                figures |= host_spread.figures(hosts, interval.timed_steps)
+                figures |= host_timings.figures(hosts, interval.timed_steps)
                 self._warn_of_a_slow_reader(interval, hosts)
             self._writer.write(interval.last_step, {f"train/{name}": value for name, value in figures.items()})
         self._diagnose(means)
 
     def _warn_of_a_slow_reader(self, interval: Interval, hosts: np.ndarray) -> None:
         """Once a host; how it goes on is in the metrics."""
-        slow = host_spread.slow_reader(hosts)
+        slow = host_timings.slow_reader(hosts)
         if slow is None or slow[0] in self._slow_readers:
             return
         host, share, others = slow

@@ -6,14 +6,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
 from vigor_jax.parallel.mesh import AXIS, replicated
-from vigor_jax.train.interval import Interval
+from vigor_jax.train.log_interval import Interval
 
 # By how much of the time one host must wait for data longer than the others do (their median) to be called slow: the
 # others stand still meanwhile, so the run loses about that much.
 _SLOW_READER = 0.2
 
 
-class HostSpread:
+class HostTimings:
     """Gathers what each host measured, on the devices, behind the steps they are still busy with: nobody waits."""
 
     def __init__(self, mesh: Mesh):
@@ -50,7 +50,7 @@ def figures(seconds: Float[np.ndarray, "hosts 3"], steps: int) -> dict[str, floa
     """The spread in figures.
 
     Args:
-      seconds: of `HostSpread.read`.
+      seconds: of `HostTimings.read`.
       steps: in the interval.
 
     Returns:
@@ -67,7 +67,7 @@ def slow_reader(seconds: Float[np.ndarray, "hosts 3"]) -> tuple[int, float, floa
     """The host that waits for data far longer than the others, if there is one.
 
     Args:
-      seconds: of `HostSpread.read`.
+      seconds: of `HostTimings.read`.
 
     Returns:
       (host, its share of the time spent waiting for data, median of the others' shares).

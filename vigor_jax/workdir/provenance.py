@@ -7,12 +7,13 @@ from typing import Any
 
 from vigor_jax import config as configs
 from vigor_jax.config import Config
-from vigor_jax.tasks.task import Task
 from vigor_jax.workdir.errors import ResumeError
 
 _PACKAGES = ("vigor_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 # With another value of these the steps already done are not those that this config would have done.
 _FIXED = ("config.task", "config.seed", "config.batch.size")
+
+Provenance = dict[str, Any]
 
 
 def versions() -> dict[str, str]:
@@ -20,18 +21,18 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
-def make(config: Config, task: Task) -> dict[str, Any]:
+def make(config: Config, fingerprint: dict[str, Any]) -> Provenance:
     """The config, the task's fingerprint and the versions, as JSON would give them back."""
-    record = {"config": configs.to_dict(config), "fingerprint": task.fingerprint, "versions": versions()}
-    return json.loads(json.dumps(record))
+    made_with = {"config": configs.to_dict(config), "fingerprint": fingerprint, "versions": versions()}
+    return json.loads(json.dumps(made_with))
 
 
-def require_resumable(stored: dict[str, Any], current: dict[str, Any], where: str) -> None:
+def require_resumable(stored: Provenance, current: Provenance, where: str) -> None:
     """Refuses to go on with another seed, batch or data than the run was started with.
 
     Args:
-      stored: the record of the checkpoint.
-      current: the record of this start.
+      stored: of the checkpoint.
+      current: of this start.
       where: names the checkpoint.
 
     Raises:
@@ -51,7 +52,7 @@ def require_resumable(stored: dict[str, Any], current: dict[str, Any], where: st
         )
 
 
-def differences(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
+def differences(stored: Provenance, current: Provenance) -> list[str]:
     """`key: old in the checkpoint, new now` of all that makes it another run: the seed, the batches, the data."""
     before, now = _fixed(stored), _fixed(current)
     return [
@@ -61,7 +62,7 @@ def differences(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
     ]
 
 
-def changes(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
+def changes(stored: Provenance, current: Provenance) -> list[str]:
     """`key: old -> new` of every config value that differs; for the log."""
     before, now = _flatten(stored["config"], "config."), _flatten(current["config"], "config.")
     return [
@@ -69,10 +70,10 @@ def changes(stored: dict[str, Any], current: dict[str, Any]) -> list[str]:
     ]
 
 
-def _fixed(record: dict[str, Any]) -> dict[str, Any]:
-    config = _flatten(record["config"], "config.")
+def _fixed(provenance: Provenance) -> dict[str, Any]:
+    config = _flatten(provenance["config"], "config.")
     fixed = {key: config[key] for key in _FIXED}
-    for key, value in _flatten(record["fingerprint"], "").items():
+    for key, value in _flatten(provenance["fingerprint"], "").items():
         # What the fingerprint repeats of the config is shown once, by the name the user knows it by.
         fixed[f"config.{key}" if f"config.{key}" in config else f"fingerprint of {key}"] = value
     return fixed

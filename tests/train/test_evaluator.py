@@ -1,4 +1,4 @@
-from vigor_jax.train.epoch_table import EpochTable
+from vigor_jax.train.evaluator import EpochTable
 
 
 def test_grows_under_one_header(capsys):

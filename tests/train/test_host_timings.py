@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vigor_jax.train.host_spread import figures, slow_reader
+from vigor_jax.train.host_timings import figures, slow_reader
 
 
 def test_the_spread_in_figures():
@@ -48,18 +48,18 @@ import numpy as np
 
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
-from vigor_jax.train.host_spread import HostSpread
-from vigor_jax.train.interval import Interval
+from vigor_jax.train.host_timings import HostTimings
+from vigor_jax.train.log_interval import Interval
 from vigor_jax.parallel.mesh import data_mesh
 
 host = jax.process_index()
-spread = HostSpread(data_mesh())
+timings = HostTimings(data_mesh())
 for step in range(1, 4):
     interval = Interval(
         last_step=step, steps=1, metric_sums={}, first_nonfinite_step=jnp.int32(-1), step_seconds=(4.0 * step,),
         seconds=4.0 * step, wait_seconds=1.5 * host, device_seconds=0.5,
     )
-    found = spread.read(spread.gather(interval))
+    found = timings.read(timings.gather(interval))
     expected = [[4.0 * step, 1.5 * other, 4.0 * step - 1.5 * other - 0.5] for other in (0, 1)]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 print("gathered")

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from vigor_jax.train.interval import IntervalMeter
+from vigor_jax.train.log_interval import IntervalMeter
 
 
 class Clock:

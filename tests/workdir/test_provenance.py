@@ -1,0 +1,45 @@
+"""What may change between two starts of a run, and what may not."""
+
+import dataclasses
+
+import pytest
+
+from vigor_jax import config as configs
+from vigor_jax.workdir import provenance
+from vigor_jax.workdir.errors import ResumeError
+
+FINGERPRINT = {"data": "toy"}
+
+
+@pytest.fixture
+def before():
+    """A config of a run."""
+    return configs.parse(
+        {
+            "name": "toy",
+            "task": "cross_view",
+            "epochs": 2,
+            "data": {"name": "toy", "train_cities": ("Toytown",), "protocols": ("same_area",)},
+            "model": {"aggregation": "safa"},
+            "batch": {"size": 8},
+        }
+    )
+
+
+def test_how_a_batch_is_encoded_may_change_and_is_told(before):
+    model = dataclasses.replace(before.model, remat=True)
+    now = provenance.make(dataclasses.replace(before, micro_batch_size=2, model=model), FINGERPRINT)
+    stored = provenance.make(before, FINGERPRINT)
+    provenance.require_resumable(stored, now, "The checkpoint of step 3")
+    assert provenance.differences(stored, now) == []
+    assert provenance.changes(stored, now) == ["config.model.remat: False -> True", "config.micro_batch_size: 0 -> 2"]
+    # As of a checkpoint from before there were micro-batches.
+    del stored["config"]["micro_batch_size"]
+    provenance.require_resumable(stored, now, "The checkpoint of step 3")
+
+
+def test_the_batches_may_not(before):
+    now = dataclasses.replace(before, batch=dataclasses.replace(before.batch, size=16))
+    stored, current = provenance.make(before, FINGERPRINT), provenance.make(now, FINGERPRINT)
+    with pytest.raises(ResumeError, match=r"config\.batch\.size: 8 in the checkpoint, 16 now"):
+        provenance.require_resumable(stored, current, "The checkpoint")

@@ -23,3 +23,14 @@ def test_other_columns_get_their_header(capsys):
     table.add(1, {"validation": {"top-1": "1.5"}})
     table.add(2, {"validation": {"top-5": "1.5"}})
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines() if "split" in line] == ["top-1", "top-5"]
+
+
+def test_a_split_prints_the_columns_that_it_has(capsys):
+    EpochTable().add(1, {})  # all splits are others now
+    EpochTable().add(2, {"validation": {"top-1": "1.5"}, "test": {"top-1": "2.5", "top-5": "3.5"}})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[:1] + lines[2:]] == [
+        ["epoch", "split", "top-1", "top-5"],
+        ["2", "validation", "1.5"],
+        ["test", "2.5", "3.5"],
+    ]

@@ -314,6 +314,34 @@ def test_a_batch_that_the_devices_do_not_divide(toy_config, tmp_path, size, size
     )
 
 
+def test_a_micro_batch_that_does_not_divide_a_devices_share_is_refused_before_any_data_is_prepared(
+    toy_config, tmp_path
+):
+    with pytest.raises(ConfigError) as error:
+        train_and_evaluate(toy_config(batch={"size": 32}, micro_batch_size=3), tmp_path)
+    assert str(error.value) == (
+        "config.micro_batch_size = 3 does not divide the 4 pairs of each device: config.batch.size = 32 on 8 devices "
+        "(1 host). Sizes that do: 1, 2, 4; 0 takes all at once."
+    )
+
+
+def test_a_transfer_that_nobody_asked_for_is_refused_in_the_steps(toy_task, toy_config, register_toy, tmp_path):
+    """By what CPUs notice: an array of the host handed to a program. From device to host they copy nothing."""
+    double = jax.jit(lambda rows: 2 * rows)
+    asked = []
+
+    class Asking(toy_task):
+        def take_feedback(self, step, feedback):
+            asked.append(jax.device_get(double(jax.device_put(np.ones(3)))))
+            if step == 5:
+                double(np.ones(3))
+
+    register_toy(Asking())
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
+        train_and_evaluate(toy_config(), tmp_path)
+    assert len(asked) == 6
+
+
 def test_errors_of_the_batches_reach_the_user(toy_task, toy_config, register_toy, tmp_path):
     class Broken(toy_task):
         def batch(self, step):

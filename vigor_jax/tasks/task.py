@@ -136,7 +136,10 @@ class Task(Protocol):
         ...
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
-        """What the epoch table prints of an evaluation's metrics: for each split (a row) its columns, in order."""
+        """What the epoch table prints of an evaluation's metrics: for each split that they have (a row) its columns.
+
+        An earlier start of the run may have measured fewer splits than this one.
+        """
         ...
 
     def report(self, workdir: Path) -> Path | None:

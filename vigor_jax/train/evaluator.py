@@ -84,11 +84,11 @@ class EpochTable:
 
         Args:
           epoch: it followed, counted from 1.
-          rows: for each split its columns (a task's `table`); all splits have the same. Nothing is printed of none.
+          rows: for each split its columns (a task's `table`); one that only other splits have is left empty.
         """
         if not rows:
-            return
-        columns = list(next(iter(rows.values())))
+            return  # of the splits measured then none is measured now
+        columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
         widths = [max(6, len(column)) for column in columns]
         split_width = max(12, *(len(split) for split in rows))
         header = _line("epoch", "split", split_width, columns, widths)
@@ -96,7 +96,8 @@ class EpochTable:
             _print(f"{header}\n{'-' * len(header)}")
             self._header = header
         for index, (split, cells) in enumerate(rows.items()):
-            _print(_line(str(epoch) if index == 0 else "", split, split_width, list(cells.values()), widths))
+            found = [cells.get(column, "") for column in columns]
+            _print(_line(str(epoch) if index == 0 else "", split, split_width, found, widths))
 
 
 def _line(epoch: str, split: str, split_width: int, cells: list[str], widths: list[int]) -> str:

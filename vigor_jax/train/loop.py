@@ -176,7 +176,7 @@ def _train(
                 start_up.ended("program")
             tracer.before(done + 1, meter.paused)
             run.watch.alive(f"running step {done + 1}")
-            # Whatever has the host wait for the devices, or them for it, is refused; where it must be, it is explicit.
+            # A number moved between host and devices unasked may have one wait for the other, so it is an error here.
             with tracer.step(done + 1), jax.transfer_guard("disallow"):
                 state, figures, first_nonfinite_step, feedback = update(state, batch)
                 task.take_feedback(done, feedback)

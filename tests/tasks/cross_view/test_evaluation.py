@@ -162,6 +162,13 @@ def test_the_table_shows_percent_of_every_split(town_config):
     assert table["validation"]["hit rate"] == "4.0"
 
 
+def test_the_table_shows_what_an_earlier_start_measured_with_a_test_split_fewer(town_config):
+    metrics = ("top1_percent", "top1", "top5", "top10", "hit_rate", "gallery", "chance_top1", "chance_top5")
+    colours = [f"{baseline}_{k}" for baseline in ("mean_colour", "colour_histogram") for k in ("top1", "top5")]
+    row = {f"{split}/{name}": 0.5 for split in ("validation", "same_area") for name in (*metrics, *colours)}
+    assert list(tasks.create(town_config()).table({"step": 4.0, "epoch": 1.0, **row})) == ["validation", "same_area"]
+
+
 def test_a_model_that_gives_every_image_one_embedding_is_last(variables, evaluate):
     equal = jax.tree.map(jnp.zeros_like, variables)
     equal["batch_stats"] = jax.tree.map(lambda mean: jnp.full_like(mean, 0.3), variables["batch_stats"])

@@ -221,6 +221,8 @@ def test_figures_are_those_of_loops_over_the_held_out_images(data, teacher, taug
         assert 0 <= metrics[f"{split}/pixel_agreement"] <= 1
         assert metrics[f"{split}/agreement"] == np.mean(neighbours(ours) == neighbours(theirs))
     assert task.table(metrics)["test"]["images"] == "7"
+    earlier = {name: value for name, value in metrics.items() if not name.startswith("test/")}
+    assert list(task.table(earlier)) == ["validation"]  # of a start that measured a split fewer
 
 
 def test_labels_are_not_read_and_a_run_ends_nearer_to_its_teacher(data, teacher, tmp_path, monkeypatch):

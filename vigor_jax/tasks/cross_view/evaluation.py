@@ -166,8 +166,8 @@ class Evaluation:
         return Evaluated(metrics, findings)
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
-        """For each split the columns of the epoch table, with what the recall must be compared to."""
-        return {split: _row(split, metrics) for split in self._splits}
+        """Of each split measured the columns of the epoch table, with what the recall must be compared to."""
+        return {split: _row(split, metrics) for split in self._splits if f"{split}/top1" in metrics}
 
     def _encode(
         self,

@@ -134,7 +134,7 @@ class ImageDistillation(SameTeacher, WithoutCarry):
         return Evaluated(metrics | self._baselines)
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
-        """The row of each split."""
+        """The row of each split measured."""
         columns = {
             "distance": "distance",
             "cosine": "cosine",
@@ -147,11 +147,13 @@ class ImageDistillation(SameTeacher, WithoutCarry):
         table = {}
         for split in self._data.splits:
             found = {column: metrics.get(f"{split}/{name}") for column, name in columns.items()}
-            table[split] = {
+            row = {
                 column: f"{value:.0f}" if column == "images" else f"{value:.3f}"
                 for column, value in found.items()
                 if value is not None
             }
+            if row:
+                table[split] = row
         return table
 
     def report(self, workdir: Path) -> Path | None:

@@ -22,7 +22,7 @@ from vigor_jax.errors import Preempted
 from vigor_jax.parallel.mesh import AXIS, replicated
 
 # How many polls lie between a host's flag and its effect: by then the devices have finished the poll, as the host is
-# no further ahead of them (train.interval), so that nobody waits.
+# no further ahead of them (train.log_interval), so that nobody waits.
 _IN_FLIGHT = 2
 # A terminal or a launcher may deliver one Ctrl-C twice: to the whole process group, and forwarded by a parent.
 _SAME_SIGNAL_SECONDS = 0.5

@@ -11,7 +11,7 @@ from vigor_jax.train.memory import Limit, readable
 from vigor_jax.train.state import TrainState
 
 # Batches that lie on the devices at once: two that wait (input.device_feed), one a step that is under way or handed
-# over (train.interval).
+# over (train.log_interval).
 _BATCHES = 5
 _MIB = 1 << 20
 

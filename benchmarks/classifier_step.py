@@ -118,7 +118,7 @@ class OurStep:
         )
         mesh = data_mesh(jax.devices()[:1])  # one device, as the peer has
         task = ClassifierTask(config)
-        batch = {"image": self.images, "label": self.labels, "row": np.arange(size.batch, dtype=np.int32)}
+        batch = {"image": self.images, "label": self.labels}
         self._batch = jax.device_put(batch, NamedSharding(mesh, PartitionSpec(AXIS)))
         transformation = optimizer.create(config.optimizer)
         self.state = state.create(task, transformation, 0, mesh)

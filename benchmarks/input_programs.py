@@ -38,6 +38,7 @@ class Programs:
             seed=0,
             host_rows=slice(0, self.batch),
             threads=threads,
+            for_mining=False,
             hybrid=Hybrid(first_step=0) if self.hybrid else None,
         )
 

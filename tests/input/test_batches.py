@@ -37,7 +37,7 @@ def take(count: int, batches: Iterator) -> list:
     return taken
 
 
-def start(data, rows, plan, first_step=0, augment=False, host=0, hosts=1, threads=3, hybrid=None):
+def start(data, rows, plan, first_step=0, augment=False, host=0, hosts=1, threads=3, for_mining=True, hybrid=None):
     return train_batches(
         data,
         rows,
@@ -47,6 +47,7 @@ def start(data, rows, plan, first_step=0, augment=False, host=0, hosts=1, thread
         seed=4,
         host_rows=host_rows(SIZE, host, hosts),
         threads=threads,
+        for_mining=for_mining,
         hybrid=hybrid,
     )
 
@@ -66,7 +67,6 @@ def test_batches_are_the_planned_examples_decoded_in_order(tiny_data, rows, plan
             "aerial": ("uint8", (SIZE, 8, 8, 3)),
             "ground": ("uint8", (SIZE, 8, 16, 3)),
             "example": ("int32", (SIZE,)),
-            "panorama": ("int32", (SIZE,)),
             "city": ("int32", (SIZE,)),
             "references": ("int32", (SIZE, 4)),
         }
@@ -78,7 +78,6 @@ def test_batches_are_the_planned_examples_decoded_in_order(tiny_data, rows, plan
                 drawn = augmentation.draw(4, step, slot)
                 aerial, ground = drawn.tile(aerial), drawn.panorama(ground)
             assert batch["example"][slot] == plan(step)[slot]
-            assert batch["panorama"][slot] == panorama
             assert batch["city"][slot] == tiny_data.panoramas.city[panorama]
             np.testing.assert_array_equal(batch["references"][slot], tiny_data.panoramas.references[panorama])
             np.testing.assert_array_equal(batch["aerial"][slot], aerial)
@@ -130,6 +129,17 @@ def test_a_loss_without_weight_reads_nothing(tiny_data, rows, plan, offsets, sem
     for some, every in zip(found, whole, strict=True):
         assert some.keys() == every.keys() - left_out
         assert_equal_batches([some], [{key: every[key] for key in some}])
+
+
+def test_what_only_mining_reads_is_left_out_of_other_batches(tiny_data, rows, plan):
+    hybrid = Hybrid(first_step=1)
+    mined = take(2, start(tiny_data, rows, plan, hybrid=hybrid))
+    others = take(2, start(tiny_data, rows, plan, hybrid=hybrid, for_mining=False))
+    assert mined[0].keys() - others[0].keys() == {"example", "city", "references"}
+    assert mined[1].keys() - others[1].keys() == {"example", "city", "references", "semi_positive_tile"}
+    assert_equal_batches(
+        others, [{key: batch[key] for key in other} for batch, other in zip(mined, others, strict=True)]
+    )
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 4])

@@ -242,10 +242,11 @@ def test_a_closed_table_ends_a_loader_that_waits_for_it(tiny_data):
         seed=0,
         host_rows=slice(0, 8),
         threads=4,
+        for_mining=True,
     )
     start = time.monotonic()
     with DeviceFeed(batches, data_mesh()) as feed:
-        np.testing.assert_array_equal(next(feed)["panorama"], run.scheduled(0))
+        np.testing.assert_array_equal(next(feed)["example"], run.scheduled(0))
         time.sleep(0.2)  # by now it waits for feedback that never comes
         run.table.close()
         with pytest.raises(MinedTableClosed):

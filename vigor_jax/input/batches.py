@@ -66,16 +66,17 @@ def train_batches(
     seed: int,
     host_rows: slice,
     threads: int,
+    for_mining: bool,
     hybrid: Hybrid | None = None,
 ) -> Generator[dict[str, np.ndarray], None, None]:
-    """This host's rows of the batches of steps first_step, first_step + 1, ... without end.
+    """Yields this host's rows of the batches of steps first_step, first_step + 1, ... without end.
 
     Each batch holds `aerial` and `ground`, uint8 [rows, height, width, 3], of each example's positive tile and
-    panorama; `example`, int32 [rows], the plan's indices; `panorama`, `city` [rows] and `references` [rows, 4], int32,
-    of the data set. Batches of the hybrid phase hold besides, with offsets, `offset`, float32 [rows, 2], of the
-    positive in halves of a tile; with semi-positives `semi_positive`, uint8 like `aerial`; `semi_positive_tile`, int32
-    [rows]; `iou_ratio`, float32 [rows]; and `semi_positive_counts`, bool [rows]. Close the generator (`close()`, or
-    `device_feed.DeviceFeed` does it) to end its threads.
+    panorama. For mining it holds besides `example`, int32 [rows], the plan's indices, and `city` [rows] and
+    `references` [rows, 4], int32, of the data set. In the hybrid phase it holds, with offsets, `offset`, float32
+    [rows, 2], of the positive in halves of a tile; with semi-positives `semi_positive`, uint8 like `aerial`;
+    `iou_ratio`, float32 [rows]; `semi_positive_counts`, bool [rows]; and for mining `semi_positive_tile`, int32 [rows].
+    Close the generator (`close()`, or `device_feed.DeviceFeed` does it) to end its threads.
 
     Args:
       data: the prepared data set.
@@ -86,6 +87,7 @@ def train_batches(
       seed: of the augmentation and the semi-positives.
       host_rows: the slots of the global batch that this host reads.
       threads: that read and decode; 0: one for each core of this process. They change nothing but the time.
+      for_mining: the steps mine, and must know which examples and tiles these are.
       hybrid: the phase with semi-positives, offsets or both; None for none.
 
     Raises:
@@ -99,14 +101,13 @@ def train_batches(
     size = host_rows.stop - host_rows.start
 
     def empty(step: int) -> dict[str, np.ndarray]:
-        batch = {
-            "aerial": tile_decoder.empty(size),
-            "ground": panorama_decoder.empty(size),
-            "example": np.empty(size, np.int32),
-            "panorama": np.empty(size, np.int32),
-            "city": np.empty(size, np.int32),
-            "references": np.empty((size, 4), np.int32),
-        }
+        batch = {"aerial": tile_decoder.empty(size), "ground": panorama_decoder.empty(size)}
+        if for_mining:
+            batch |= {
+                "example": np.empty(size, np.int32),
+                "city": np.empty(size, np.int32),
+                "references": np.empty((size, 4), np.int32),
+            }
         if hybrid is None or step < hybrid.first_step:
             return batch
         if hybrid.offsets:
@@ -114,10 +115,11 @@ def train_batches(
         if hybrid.semi_positives:
             batch |= {
                 "semi_positive": tile_decoder.empty(size),
-                "semi_positive_tile": np.empty(size, np.int32),
                 "semi_positive_counts": np.empty(size, np.bool_),
                 "iou_ratio": np.empty(size, np.float32),
             }
+            if for_mining:
+                batch["semi_positive_tile"] = np.empty(size, np.int32)
         return batch
 
     def load(batch: dict[str, np.ndarray], step: int, row: int) -> None:
@@ -127,10 +129,10 @@ def train_batches(
         panorama = int(rows[example])
         references = panoramas.references[panorama]
         drawn = augmentation.draw(seed, step, slot) if augment else None
-        batch["example"][row] = example
-        batch["panorama"][row] = panorama
-        batch["city"][row] = panoramas.city[panorama]
-        batch["references"][row] = references
+        if for_mining:
+            batch["example"][row] = example
+            batch["city"][row] = panoramas.city[panorama]
+            batch["references"][row] = references
 
         ground = panorama_decoder(panorama, batch["ground"][row])
         if drawn:
@@ -143,7 +145,9 @@ def train_batches(
             semi_positive = semi_positives.draw(
                 offset_px, seed=seed, step=step, slot=slot, drop_uncovering=hybrid.drop_uncovering
             )
-            tiles["semi_positive"] = batch["semi_positive_tile"][row] = references[semi_positive.column]
+            tiles["semi_positive"] = references[semi_positive.column]
+            if for_mining:
+                batch["semi_positive_tile"][row] = tiles["semi_positive"]
             batch["semi_positive_counts"][row] = semi_positive.counts
             batch["iou_ratio"][row] = semi_positive.iou_ratio
         for name, tile in tiles.items():

@@ -35,16 +35,17 @@ def train_batches(
     mirror: bool,
     colours: PrincipalColours | None,
     colour_std: float,
+    with_labels: bool,
     first_step: int,
     seed: int,
     host_rows: slice,
     threads: int,
 ) -> Generator[Batch, None, None]:
-    """This host's rows of the batches of steps first_step, first_step + 1, ... without end.
+    """Yields this host's rows of the batches of steps first_step, first_step + 1, ... without end.
 
-    Each batch holds `image`, uint8 [rows, crop, crop, 3]; `label`, int32 [rows]; `row`, int32 [rows], of the data set;
-    and where colours are shifted `colour_shift`, float32 [rows, 3], to be added to the RGB values of 0 to 255. Close
-    the generator (`close()`, or `device_feed.DeviceFeed` does it) to end its threads.
+    Each batch holds `image`, uint8 [rows, crop, crop, 3]; with labels `label`, int32 [rows]; and where colours are
+    shifted `colour_shift`, float32 [rows, 3], to be added to the RGB values of 0 to 255. Close the generator
+    (`close()`, or `device_feed.DeviceFeed` does it) to end its threads.
 
     Args:
       data: the prepared data set.
@@ -54,6 +55,7 @@ def train_batches(
       mirror: exchange left and right in half of the draws.
       colours: of the training images; None for no colour shift.
       colour_std: of the colour shift.
+      with_labels: the step reads them.
       first_step: of the first batch.
       seed: of all draws, which are functions of it, the step and the slot of the global batch.
       host_rows: the slots of the global batch that this host reads.
@@ -67,8 +69,8 @@ def train_batches(
     def load(batch: Batch, step: int, index: int) -> None:
         slot = host_rows.start + index
         row = int(data.train[plan(step)[slot]])
-        batch["label"][index] = data.labels[row]
-        batch["row"][index] = row
+        if with_labels:
+            batch["label"][index] = data.labels[row]
         drawn = image_crops.draw(seed, step, slot, scales=scales, mirror=mirror)
         out = batch["image"][index]
         drawn(decode(data.images[row], data.names[row], out), out)
@@ -77,7 +79,9 @@ def train_batches(
 
     def work() -> Iterator[tuple[Batch, list[Callable[[], None]]]]:
         for step in itertools.count(first_step):
-            batch = _empty(size, (crop, crop))
+            batch = {"image": np.empty((size, crop, crop, 3), np.uint8)}
+            if with_labels:
+                batch["label"] = np.empty(size, np.int32)
             if colours is not None:
                 batch["colour_shift"] = np.empty((size, 3), np.float32)
             yield batch, [functools.partial(load, batch, step, index) for index in range(size)]
@@ -95,10 +99,10 @@ def centre_crops(
     host_rows: slice,
     threads: int,
 ) -> Generator[Batch, None, None]:
-    """The middle of each image at one scale, for evaluation at a single scale.
+    """Yields the middle of each image at one scale, for evaluation at a single scale.
 
-    This host's rows of batches of batch_size images, in order: `image`, uint8 [rows, crop, crop, 3]; `label` and `row`,
-    int32 [rows], -1 where the last batch is filled up with black.
+    This host's rows of batches of batch_size images, in order: `image`, uint8 [rows, crop, crop, 3]; `row`, int32
+    [rows], of the data set, -1 where the last batch is filled up with black.
 
     Args:
       data: the prepared data set.
@@ -200,9 +204,8 @@ def _evaluated(
     def work() -> Iterator[tuple[Batch, list[Callable[[], None]]]]:
         for shape, rows in batches:
             mine = np.asarray(rows[host_rows.start : host_rows.stop], np.int32)
-            batch = _empty(size, shape)
-            for name, values, padding in (("row", mine, _PADDING), ("label", data.labels[mine], _PADDING)):
-                batch[name][: len(mine)], batch[name][len(mine) :] = values, padding
+            batch = {"image": np.empty((size, *shape, 3), np.uint8), "row": np.full(size, _PADDING, np.int32)}
+            batch["row"][: len(mine)] = mine
             batch["image"][len(mine) :] = 0
             yield batch, [functools.partial(load, batch, index, int(row)) for index, row in enumerate(mine)]
 
@@ -213,14 +216,6 @@ def _middle(image: Image, out: np.ndarray, *, scale: int) -> None:
     scaled = image_crops.scale_to(image, scale)
     if scaled is not out:
         out[:] = image_crops.centre(scaled, out.shape[:2])
-
-
-def _empty(size: int, shape: tuple[int, ...]) -> Batch:
-    return {
-        "image": np.empty((size, *shape, 3), np.uint8),
-        "label": np.empty(size, np.int32),
-        "row": np.empty(size, np.int32),
-    }
 
 
 def _parts(rows: Sequence[int] | Int[np.ndarray, "images"], batch_size: int) -> list[list[int]]:

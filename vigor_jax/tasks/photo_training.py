@@ -27,13 +27,13 @@ class PhotoTraining:
       fingerprint: what they are made from; a task adds what else it depends on.
     """
 
-    def __init__(self, config: Config, data: LabelledImages):
-        """Plans the batches, and measures the photos' colours if they are to be shifted.
+    def __init__(self, config: Config, data: LabelledImages, *, with_labels: bool):
+        """Plans the batches, with or without labels, and measures the photos' colours if they are to be shifted.
 
         Raises:
           SamplingError: fewer photos train than a batch holds.
         """
-        self._config, self._data = config, data
+        self._config, self._data, self._with_labels = config, data, with_labels
         images = config.images
         self._plan = EpochPlan(len(data.train), seed=config.seed, batch_size=config.batch.size)
         self.steps_per_epoch = self._plan.steps_per_epoch
@@ -58,6 +58,7 @@ class PhotoTraining:
             mirror=images.mirror,
             colours=self._colours,
             colour_std=images.colour_shift,
+            with_labels=self._with_labels,
             first_step=first_step,
             seed=config.seed,
             host_rows=host_rows(config.batch.size, jax.process_index(), jax.process_count()),

@@ -125,6 +125,11 @@ def test_a_step_on_devices_is_the_step_on_one(data):
         )
 
 
+def test_the_step_reads_all_that_is_put_on_the_devices(data, batch_keys):
+    yielded, read = batch_keys(task_of(data))
+    assert yielded == read == {"image", "label", "colour_shift"}
+
+
 @pytest.mark.parametrize("devices", [1, 3])
 def test_probabilities_are_the_mean_over_the_scales(data, devices):
     task = task_of(data)

@@ -107,6 +107,12 @@ HYBRID = {
 }
 
 
+ONE_LOSS = {
+    "iou_loss": {"loss.iou_weight": 0.1, "loss.iou_form": "difference"},
+    "offset_loss": {"loss.offset_weight": 0.01, "model.offset_head": "regression"},
+}
+
+
 @pytest.fixture(scope="module")
 def hybrid(town_config):
     """A task in its hybrid phase, its fresh state, a batch, and what the losses and embeddings are without mapping."""
@@ -224,19 +230,20 @@ def test_an_update_in_micro_batches_is_that_at_once(adam_step_at_once, town_conf
         assert np.max(np.abs(value - wanted)) <= allowed * np.max(np.abs(wanted)), path
 
 
-def test_the_phases_of_a_run(town_config):
+def test_the_phases_of_a_run(town, town_config):
     """Random batches of pairs, then half mined ones, then semi-positives: from the epochs that the config names."""
     changes = {"loss.hybrid_from_epoch": 6, "batch.size": 4, "mining.from_epoch": 2}
-    task, random = tasks.create(town_config(**HYBRID, **changes)), tasks.create(town_config(**{"batch.size": 4}))
+    task, panoramas = tasks.create(town_config(**HYBRID, **changes)), town.data.panoramas
+    references, city = panoramas.references[town.splits.train], panoramas.city[town.splits.train]
+    random = BatchPlan(references, city, seed=0, batch_size=4, one_city=False)
     an_epoch, rng = task.steps_per_epoch, np.random.default_rng(0)
-    positives = task._data.panoramas.references[task._train, 0]
-    batches, plain = task.batches(0), random.batches(0)
+    positives, batches = references[:, 0], task.batches(0)
     hardest, semi_positives, mined = [], [], []
     for t in range(5 * an_epoch + 2):
-        batch, scheduled = next(batches), next(plain)
+        batch = next(batches)
         examples = batch["example"].tolist()
         count = 4 if t < an_epoch else 2
-        assert examples[:count] == scheduled["example"].tolist()[:count]
+        assert examples[:count] == random(t).tolist()[:count]
         semi_positives.append("semi_positive" in batch)
         if t >= an_epoch:
             visible = [found for found in hardest[: t - LAG + 1] if examples[0] in found]
@@ -246,10 +253,24 @@ def test_the_phases_of_a_run(town_config):
         hardest.append(dict(zip(examples, found, strict=True)))
         task.take_feedback(t, {"examples": jnp.asarray(batch["example"]), "hardest": jnp.asarray(found)})
     batches.close()
-    plain.close()
     assert semi_positives == [False] * (5 * an_epoch) + [True] * 2
     assert len(mined) > an_epoch
     assert np.mean(mined) > 0.9  # a tile whose panoramas all overlap the batch is passed over
+
+
+@pytest.mark.parametrize("mining", [False, True])
+@pytest.mark.parametrize("losses", ["triplets", "iou_loss", "offset_loss", "both"])
+def test_the_step_reads_all_that_is_put_on_the_devices(town_config, batch_keys, losses, mining):
+    changes = {"triplets": {}, "both": ONE_LOSS["iou_loss"] | ONE_LOSS["offset_loss"], **ONE_LOSS}[losses]
+    task = tasks.create(town_config(**changes, **{"mining.enabled": mining, "loss.hybrid_from_epoch": 2}))
+    pairs = {"aerial", "ground"} | ({"example", "city", "references"} if mining else set())
+    assert batch_keys(task) == (pairs, pairs)
+    yielded, read = batch_keys(task, step=task.steps_per_epoch)
+    assert yielded == read >= pairs
+    assert ("semi_positive" in read, "offset" in read) == (
+        losses in ("iou_loss", "both"),
+        losses in ("offset_loss", "both"),
+    )
 
 
 def feedback_threads() -> set[threading.Thread]:
@@ -279,12 +300,6 @@ def test_closing_a_mining_task_ends_its_thread_and_who_waits_for_it(town_config)
     with pytest.raises(MinedTableClosed):
         next(batches)
     tasks.create(town_config()).close()  # mines nothing
-
-
-ONE_LOSS = {
-    "iou_loss": {"loss.iou_weight": 0.1, "loss.iou_form": "difference"},
-    "offset_loss": {"loss.offset_weight": 0.01, "model.offset_head": "regression"},
-}
 
 
 @pytest.mark.parametrize("name", ONE_LOSS)
@@ -324,7 +339,7 @@ def test_the_offset_loss_alone_embeds_and_mines_no_semi_positives(town_config):
     task = tasks.create(town_config(**(HYBRID | alone)))
     mesh = meshes.data_mesh(jax.devices()[:1])
     (batch,) = first_batches(task, 0, 1)
-    assert batch.keys() == {"aerial", "ground", "example", "panorama", "city", "references", "offset"}
+    assert batch.keys() == {"aerial", "ground", "example", "city", "references", "offset"}
     state = states.create(task, OPTIMIZER, 0, mesh)
     batch = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
     step = steps.make(task, OPTIMIZER, lambda step: 1.0, 0, mesh).lower(state, batch).compile(QUICK)
@@ -347,8 +362,6 @@ def test_batches_hold_the_rows_of_the_plan_from_any_step_on(town, town_config):
     batches = first_batches(task, 0, 5)
     for step, batch in enumerate(batches):
         rows = train[plan(step)]
-        np.testing.assert_array_equal(batch["panorama"], rows)
-        np.testing.assert_array_equal(batch["references"], panoramas.references[rows])
         for images, encoded, row in (
             (batch["ground"], town.data.ground, rows),
             (batch["aerial"], town.data.aerial, panoramas.references[rows, 0]),

@@ -97,6 +97,11 @@ def one_step(student_config, teacher):
     return task, state, batch, (distances, jax.device_get(gradient))
 
 
+def test_the_step_reads_all_that_is_put_on_the_devices(student_config, batch_keys):
+    yielded, read = batch_keys(tasks.create(student_config()))
+    assert yielded == read == {"aerial", "ground"}
+
+
 @pytest.mark.parametrize("devices", [1, 4])
 def test_a_step_is_the_distance_of_every_image_and_leaves_the_teacher_as_it_is(one_step, teacher, devices):
     task, before, batch, (distances, gradient) = one_step

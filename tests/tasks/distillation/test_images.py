@@ -152,6 +152,11 @@ def embeddings_by_hand(taught, pixels):
     return unit(np.asarray(model.apply(variables, pixels / 127.5 - 1, method="features")))
 
 
+def test_the_step_reads_all_that_is_put_on_the_devices(data, teacher, batch_keys):
+    yielded, read = batch_keys(task_of(data, teacher))
+    assert yielded == read == {"image", "colour_shift"}
+
+
 def test_a_step_is_the_distance_from_the_teacher_and_leaves_it_as_it_is(data, teacher, taught):
     task = task_of(data, teacher)
     before = jax.device_get(states.create(task, OPTIMIZER, 0, meshes.data_mesh(jax.devices()[:1])))

@@ -87,12 +87,17 @@ def test_cells_are_of_training_photos_and_what_lies_in_none_trains_nothing(data)
     assert task.cells.photos.sum() == 38
     assert task.steps_per_epoch == 38 // 8
     batches = task.batches(0)
-    rows = np.concatenate([next(batches)["row"] for _ in range(2 * task.steps_per_epoch)])
+    cells = np.concatenate([next(batches)["label"] for _ in range(2 * task.steps_per_epoch)])
     batches.close()
-    assert not {3, 20} & set(rows.tolist())
+    assert set(cells.tolist()) == set(range(len(task.cells.photos)))  # and no -1, which is that of photos in none
     # Another partition is another run.
     fewer = dataclasses.replace(config_of(), geocells=dataclasses.replace(config_of().geocells, fewest=1))
     assert Geolocation(fewer, data).fingerprint["cells"] != task.fingerprint["cells"]
+
+
+def test_the_step_reads_all_that_is_put_on_the_devices(data, batch_keys):
+    yielded, read = batch_keys(Geolocation(config_of(), data))
+    assert yielded == read == {"image", "label"}
 
 
 def test_a_run_places_photos_and_leaves_its_cells(data, tmp_path, monkeypatch):

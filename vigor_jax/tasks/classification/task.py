@@ -56,7 +56,7 @@ class Classification(WithoutCarry):
         chosen = config.classifier
         self._model, self._preprocessing, self._pretrained = network.of(config, len(data.class_names), axis_name=AXIS)
         self._shallower = shallower_vgg.read(config)
-        self._training = PhotoTraining(config, data)
+        self._training = PhotoTraining(config, data, with_labels=True)
         self.steps_per_epoch = self._training.steps_per_epoch
         labels = hashlib.sha256(data.labels.astype(np.int64).tobytes()).hexdigest()
         self.fingerprint = self._training.fingerprint | {"labels": labels}

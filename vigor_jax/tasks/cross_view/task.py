@@ -145,6 +145,7 @@ class CrossView(WithoutCarry):
             seed=self._config.seed,
             host_rows=host_rows(self._config.batch.size, jax.process_index(), jax.process_count()),
             threads=self._config.input_threads,
+            for_mining=self._mining is not None,
             hybrid=self._hybrid,
         )
 

@@ -59,7 +59,7 @@ class ImageDistillation(SameTeacher, WithoutCarry):
         self._model, self._preprocessing, pretrained = network.of(config, self._teacher.dim, axis_name=AXIS)
         # The logits of a file are of classes, whatever their number.
         self._pretrained = None if pretrained is None else image_teacher.without_logits(pretrained)
-        self._training = PhotoTraining(config, data)
+        self._training = PhotoTraining(config, data, with_labels=False)
         self.steps_per_epoch = self._training.steps_per_epoch
         self.fingerprint = self._training.fingerprint | {"teacher": self._teacher.digest}
         self._read = functools.partial(

@@ -108,6 +108,26 @@ def test_nonfinite_model_state_counts(toy_task):
     assert int(broken) == 1
 
 
+def test_what_no_step_changes_is_handed_on_and_not_looked_through(toy_task):
+    class Frozen(toy_task):
+        def init(self, key):
+            frozen = {name: jnp.full((3,), jnp.inf) for name in "abcdefgh"}
+            return super().init(key) | {"frozen": frozen}
+
+    def checks(task):
+        mesh, optimizer = meshes.data_mesh(jax.devices()[:2]), optax.sgd(1.0)
+        step = steps.make(task, optimizer, lambda step: 0.5, 7, mesh)
+        return (
+            step.lower(states.abstract(task, optimizer, 7, mesh), on(mesh, task.batch(0))).as_text().count("is_finite")
+        )
+
+    # As a teacher of millions of parameters would be.
+    _, (state, _, broken, _) = one_step(Frozen(), 2, optax.sgd(1.0))
+    assert np.isinf(state.model_state["frozen"]["a"]).all()
+    assert int(broken) == -1
+    assert checks(Frozen()) == checks(toy_task()) == 4  # of the loss, the norm of the gradient and two statistics
+
+
 def test_a_loss_of_one_device_only_is_refused(toy_task):
     class Local(toy_task):
         def loss(self, variables, batch, key, *, carry, axis_name):

@@ -26,7 +26,9 @@ Feedback = dict[str, jax.Array]
 class LossOutput:
     """What one evaluation of the loss hands back to the step; all but the carry equal on every device."""
 
-    model_state: Variables  # the updated mutable collections, without "params"
+    # The collections that this step has changed, without "params"; those left out stay as they are, and are not looked
+    # through for what is not finite.
+    model_state: Variables
     metrics: dict[str, jax.Array]  # scalars to log; the same names throughout an epoch
     carry: Carry = dataclasses.field(default_factory=dict)  # for the next step
     feedback: Feedback = dataclasses.field(default_factory=dict)  # for `Task.take_feedback`

@@ -42,15 +42,15 @@ def make(task: Task, optimizer: optax.GradientTransformation, schedule: optax.Sc
         # over the devices (see mesh.pmap); reducing it again would scale it by their number. A task that returned
         # its device's share as the loss is refused, for `metrics` below must be provably the same on all devices.
         (loss, aux), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        model_state, metrics, carry, feedback = aux
+        changed, metrics, carry, feedback = aux
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         grad_norm = optax.tree.norm(gradient)
         done = state.step + 1
-        broken = (state.first_nonfinite_step < 0) & ~_all_finite((loss, grad_norm, model_state))
+        broken = (state.first_nonfinite_step < 0) & ~_all_finite((loss, grad_norm, changed))
         state = TrainState(
             step=done,
             params=optax.apply_updates(state.params, updates),
-            model_state=model_state,
+            model_state={**state.model_state, **changed},
             opt_state=opt_state,
             first_nonfinite_step=jnp.where(broken, done, state.first_nonfinite_step),
             carry=carry,

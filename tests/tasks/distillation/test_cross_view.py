@@ -108,7 +108,11 @@ def test_a_step_is_the_distance_of_every_image_and_leaves_the_teacher_as_it_is(o
     mesh = meshes.data_mesh(jax.devices()[:devices])
     state = jax.device_put(before, meshes.replicated(mesh))
     batch = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
-    step = steps.make(task, OPTIMIZER, lambda step: 1.0, 0, mesh).lower(state, batch).compile(QUICK)
+    lowered = steps.make(task, OPTIMIZER, lambda step: 1.0, 0, mesh).lower(state, batch)
+    assert (
+        lowered.as_text().count("is_finite") == 2
+    )  # of the loss and the norm of the gradient, and none of the teacher
+    step = lowered.compile(QUICK)
     state, metrics, _, _ = step(state, batch)
 
     for view in ("aerial", "ground"):

@@ -102,7 +102,7 @@ class CrossViewDistillation(SameTeacher, CrossView):
             "ground_spread": spread(pairs.ground, axis_name),
         }
         loss = (distances["aerial_distance"] + distances["ground_distance"]) / 2
-        return loss, LossOutput({**model_state, TEACHER: teacher}, distances | spreads)
+        return loss, LossOutput(model_state, distances | spreads)
 
     def evaluate(
         self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never

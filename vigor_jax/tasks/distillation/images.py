@@ -110,7 +110,7 @@ class ImageDistillation(SameTeacher, WithoutCarry):
         embeddings = unit_norm(embeddings)
         targets = self._teacher.embeddings(teacher, images, shift)
         loss = embedding_distance(embeddings, targets, axis_name=axis_name)
-        return loss, LossOutput({**model_state, TEACHER: teacher}, {"spread": spread(embeddings, axis_name)})
+        return loss, LossOutput(model_state, {"spread": spread(embeddings, axis_name)})
 
     def evaluate(
         self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never

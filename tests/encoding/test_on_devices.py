@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vigor_jax.datasets.image_codec import decode
-from vigor_jax.encoding.on_devices import Encoder, encode_images, rows_of_images
+from vigor_jax.encoding.on_devices import DeviceEncoder, DeviceRows, encode_images
 from vigor_jax.encoding.stopping import EvaluationStopped
 from vigor_jax.parallel import mesh as meshes
 
@@ -12,19 +12,18 @@ from vigor_jax.parallel import mesh as meshes
 def test_every_image_is_encoded_into_its_row(town, devices, batch_size):
     mesh = meshes.data_mesh(jax.devices()[:devices])
     wanted = np.random.default_rng(0).permutation(len(town.data.tiles))[:57]
-    encoder = Encoder(
+    where = DeviceRows(np.repeat(wanted, 2), batch_size, mesh)
+    encoder = DeviceEncoder(
         lambda variables, images: {"mean": variables["weight"] * images.mean(axis=(1, 2)), "first": images[:, 0, 0]}
     )
     found = encode_images(
         town.data.aerial,
         town.data.tiles.names,
-        wanted,
+        where,
         {"weighed": (encoder, {"weight": np.float32(2)}), "again": (encoder, {"weight": np.float32(3)})},
-        mesh,
-        batch_size=batch_size,
         threads=2,
     )
-    rows = rows_of_images(57, batch_size, mesh)
+    rows = where.of(wanted)
     assert len(set(rows.tolist())) == 57
     pixels = np.stack([decode(town.data.aerial[row], "image") for row in wanted])
     for name, weight in (("weighed", 2), ("again", 3)):
@@ -38,23 +37,27 @@ def test_every_image_is_encoded_into_its_row(town, devices, batch_size):
 def test_any_stretch_of_images_is_spread_over_all_devices():
     mesh = meshes.data_mesh(jax.devices()[:8])
     share = -(-1000 // 64) * 8  # rows of a device
-    devices = rows_of_images(1000, 64, mesh) // share
+    devices = DeviceRows(np.arange(1000), 64, mesh).of(np.arange(1000)) // share
     for first in (0, 100, 333):
         counts = np.bincount(devices[first : first + 500], minlength=8)
         assert counts.max() - counts.min() <= 8
 
 
+def test_an_image_that_is_not_encoded_is_not_taken_for_another():
+    rows = DeviceRows(np.array([2, 3, 5]), 2, meshes.data_mesh(jax.devices()[:1]))
+    with pytest.raises(ValueError, match=r"not encoded: \[4, 6\]"):
+        rows.of(np.array([2, 4, 5, 6]))
+
+
 def test_it_ends_after_the_batch_in_which_it_is_asked_to(town):
     asked = []
-    encoder = Encoder(lambda _, images: images[:, 0, 0, 0])
+    encoder = DeviceEncoder(lambda _, images: images[:, 0, 0, 0])
     with pytest.raises(EvaluationStopped):
         encode_images(
             town.data.aerial,
             town.data.tiles.names,
-            np.arange(40),
+            DeviceRows(np.arange(40), 10, meshes.data_mesh(jax.devices()[:1])),
             {"first": (encoder, {})},
-            meshes.data_mesh(jax.devices()[:1]),
-            batch_size=10,
             threads=1,
             should_stop=lambda: bool(asked.append(1)) or len(asked) == 2,
         )

@@ -6,6 +6,7 @@ import pytest
 
 from vigor_jax.errors import UserError
 from vigor_jax.parallel import mesh as meshes
+from vigor_jax.studies import descriptor_compression
 from vigor_jax.studies.descriptor_compression import CompressibleCrossView
 
 MEASURED = ("top1", "top5", "hit_rate", "median_m", "centre_median_m", "assisted_top1")
@@ -51,14 +52,10 @@ def test_all_components_find_what_the_descriptors_about_the_mean_find(task, vari
     """By loops over the descriptors themselves: a rotation changes no product, the mean taken off does."""
     found, *_ = task.compressed(variables, mesh, components=(64,), code_bytes=())
     assert (found.name, found.dimension, found.bytes_per_descriptor) == ("pca_64", 64, 256)
-    images = {
-        "aerial": np.arange(len(town.data.tiles)),
-        "ground": np.arange(len(town.data.panoramas)),
-    }
-    aerial, ground = (
-        np.asarray(rows, np.float64)[: len(of)]
-        for rows, of in zip(task._evaluation.embed(variables, *images.values(), mesh), images.values(), strict=True)
-    )
+    tiles, panoramas = np.arange(len(town.data.tiles)), np.arange(len(town.data.panoramas))
+    every = task._evaluation.encoder(variables, tiles, panoramas, mesh)
+    aerial = np.asarray(every.aerial.embedding, np.float64)[every.tiles.of(tiles)]
+    ground = np.asarray(every.ground.embedding, np.float64)[every.panoramas.of(panoramas)]
     mean = np.concatenate([aerial[task.fit_tiles], ground[task.fit_panoramas]]).mean(axis=0)
     aerial, ground = unit(aerial - mean), unit(ground - mean)
     for name, split in town.splits.evaluations.items():

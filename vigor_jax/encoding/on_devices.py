@@ -22,7 +22,52 @@ from vigor_jax.parallel.mesh import AXIS
 Encode = Callable[[Variables, jax.Array], Any]
 
 
-class Encoder:
+class DeviceRows:
+    """Knows which row of arrays over the devices is of which image, as `encode_images` fills them.
+
+    Each device keeps what it has encoded, a part of every batch, so nothing travels; and as any stretch of images is
+    spread over all devices, so is the work on it.
+
+    Attributes:
+      images: rows of the data set, ascending, each once.
+      mesh: of the devices.
+      batch_size: images encoded at a time, over all devices.
+    """
+
+    def __init__(self, images: Int[np.ndarray, "images"], batch_size: int, mesh: Mesh):
+        """Divides the images among the devices.
+
+        Args:
+          images: rows of the data set, at least one; in any order, and again and again if they like.
+          batch_size: rounded up to a multiple of the devices.
+          mesh: of the devices.
+        """
+        self.images, self.mesh = np.unique(images), mesh
+        self.batch_size = -(-batch_size // mesh.size) * mesh.size
+
+    @property
+    def padded(self) -> Int[np.ndarray, "padded"]:
+        """The images in the order in which they are encoded; the last batch is filled up with the first image."""
+        return np.concatenate([self.images, np.full(-len(self.images) % self.batch_size, self.images[0])])
+
+    def position(self, images: Int[np.ndarray, "some"]) -> Int[np.ndarray, "some"]:
+        """Finds some of the images in `images`."""
+        found = np.searchsorted(self.images, images)
+        absent = self.images.take(found, mode="clip") != images
+        if absent.any():
+            raise ValueError(f"rows of the data set that are not encoded: {images[absent][:5].tolist()}")
+        return found
+
+    def of(self, images: Int[np.ndarray, "some"]) -> Int[np.ndarray, "some"]:
+        """Finds the row of the arrays for each of some of the images."""
+        batch, place = np.divmod(self.position(images), self.batch_size)
+        share = self.batch_size // self.mesh.size
+        device, local = np.divmod(place, share)
+        batches = -(-len(self.images) // self.batch_size)
+        return (device * batches + batch) * share + local
+
+
+class DeviceEncoder:
     """An `Encode` that writes its results where they will stay; compiled once for each mesh."""
 
     def __init__(self, encode: Encode):
@@ -44,76 +89,59 @@ class Encoder:
 
         self._into = into
 
-    def room(self, variables: Variables, images: jax.Array, rows: int, mesh: Mesh) -> Any:
-        """Zeros for the results of so many images like these; a list to be joined would hold the results twice."""
+    def zeros(self, variables: Variables, images: jax.Array, rows: int, mesh: Mesh) -> Any:
+        """Makes the arrays for the results of so many images like these; a list to be joined would hold them twice."""
         one = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
         leaves, tree = jax.tree.flatten(jax.eval_shape(self._encode, variables, one))
         shapes = tuple(((rows, *leaf.shape[1:]), leaf.dtype) for leaf in leaves)
         return jax.tree.unflatten(tree, _zeros(shapes, NamedSharding(mesh, P(AXIS))))
 
     def into(self, variables: Variables, kept: Any, images: jax.Array, batch: int, mesh: Mesh) -> Any:
-        """`kept` with the results of a batch of images; takes over its memory."""
+        """Writes the results of a batch of images into `kept`, whose memory it takes over."""
         return self._into(variables, kept, images, np.int32(batch), mesh=mesh)
 
 
 def encode_images(
     images: EncodedImages,
     names: Sequence[str],
-    rows: Int[np.ndarray, "images"],
-    encoders: Mapping[str, tuple[Encoder, Variables]],
-    mesh: Mesh,
+    rows: DeviceRows,
+    encoders: Mapping[str, tuple[DeviceEncoder, Variables]],
     *,
-    batch_size: int,
     threads: int,
     should_stop: Callable[[], bool] = never,
 ) -> dict[str, Any]:
-    """What each encoder, with its variables, makes of the images: trees of [padded, ...], rows over the devices.
-
-    `rows_of_images` says in which row which image lies.
+    """Reads every image once, and makes of it what each encoder does with its variables.
 
     Args:
       images: of the data set.
       names: of the images, for errors.
-      rows: of the data set, the images to encode.
-      encoders: by name.
-      mesh: whose devices encode.
-      batch_size: images at a time, over all devices; rounded up to a multiple of them.
+      rows: which images are encoded, and where they lie.
+      encoders: each with its variables, by name.
       threads: that read and decode.
       should_stop: asked after every batch.
+
+    Returns:
+      By encoder a tree of arrays [padded, ...], rows over the devices.
 
     Raises:
       EvaluationStopped: `should_stop` said so.
     """
-    batch_size = -(-batch_size // mesh.size) * mesh.size
     hosts = jax.process_count()
-    # Each host decodes its part of each batch; the last batch is filled up with the first image.
-    padded = np.concatenate([rows, np.full(-len(rows) % batch_size, rows[0])])
-    local = padded.reshape(-1, hosts, batch_size // hosts)[:, jax.process_index()].ravel()
-    decoded = image_batches(images, local, batch_size // hosts, threads, names=names)
+    # Each host decodes its part of each batch.
+    padded, share = rows.padded, rows.batch_size // hosts
+    local = padded.reshape(-1, hosts, share)[:, jax.process_index()].ravel()
+    decoded = image_batches(images, local, share, threads, names=names)
     batches = ({"images": batch} for batch, _ in decoded)
     kept: dict[str, Any] = {}
-    with DeviceFeed(batches, mesh) as feed:
+    with DeviceFeed(batches, rows.mesh) as feed:
         for number, batch in enumerate(feed):
             pixels = batch["images"]
             for name, (encoder, variables) in encoders.items():
                 if name not in kept:
-                    kept[name] = encoder.room(variables, pixels, len(padded), mesh)
-                kept[name] = encoder.into(variables, kept[name], pixels, number, mesh)
+                    kept[name] = encoder.zeros(variables, pixels, len(padded), rows.mesh)
+                kept[name] = encoder.into(variables, kept[name], pixels, number, rows.mesh)
             stop_if_asked(should_stop)
     return kept
-
-
-def rows_of_images(count: int, batch_size: int, mesh: Mesh) -> Int[np.ndarray, "count"]:
-    """Row of each image in the arrays of `encode_images`.
-
-    Each device keeps what it has encoded, a part of every batch, so nothing travels; and as any stretch of images is
-    spread over all devices, so is the work on it.
-    """
-    share = -(-batch_size // mesh.size)
-    batch, place = np.divmod(np.arange(count), share * mesh.size)
-    device, local = np.divmod(place, share)
-    batches = -(-count // (share * mesh.size))
-    return (device * batches + batch) * share + local
 
 
 @functools.partial(jax.jit, static_argnames=("shapes", "sharding"))

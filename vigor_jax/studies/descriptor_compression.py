@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from vigor_jax.config import Config
 from vigor_jax.input.randomness import fold
@@ -61,28 +61,34 @@ class CompressibleCrossView(CrossView):
         Raises:
           UserError: the extra `study` is not installed, or a size that the descriptors do not allow.
         """
-        fit_aerial, fit_ground = self._evaluation.embed(variables, self.fit_tiles, self.fit_panoramas, mesh)
+        fit = self._fitted_on(variables, mesh)
         encodings = self._evaluation.encode(variables, mesh)
         found = compressions(
-            fit_aerial,
-            fit_ground,
+            *fit,
             # With their padding, which searches and is found no more than without a compression.
-            _on_host(encodings.ground.embedding),
-            _on_host(encodings.aerial.embedding),
+            np.asarray(encodings.ground.embedding),
+            np.asarray(encodings.aerial.embedding),
             components=components,
             code_bytes=code_bytes,
             seed=self._config.seed,
         )
         for name, each in found:
             queries, gallery = place_rows(each.queries, mesh), place_rows(each.gallery, mesh)
-            metrics = self._evaluation.evaluate(queries, gallery, encodings.place, mesh).metrics
+            compressed = encodings.with_embeddings(ground=queries, aerial=gallery)
+            metrics = self._evaluation.measure(variables, compressed).metrics
             yield Compression(name, gallery.shape[1], each.bytes_per_descriptor, metrics)
+
+    def _fitted_on(
+        self, variables: Variables, mesh: Mesh
+    ) -> tuple[Float[np.ndarray, "tiles dim"], Float[np.ndarray, "panoramas dim"]]:
+        """Embeddings of `fit_tiles` and of `fit_panoramas`."""
+        found = self._evaluation.encoder(variables, self.fit_tiles, self.fit_panoramas, mesh)
+        return (
+            np.asarray(found.aerial.embedding)[found.tiles.of(self.fit_tiles)],
+            np.asarray(found.ground.embedding)[found.panoramas.of(self.fit_panoramas)],
+        )
 
 
 def _draw(rows: Int[np.ndarray, "images"], seed: int, view: str) -> Int[np.ndarray, "drawn"]:
     random = np.random.default_rng(fold(seed, f"compressions are fitted on {view}"))
     return np.sort(random.choice(rows, min(len(rows), _MOST_IMAGES_FITTED), replace=False))
-
-
-def _on_host(embeddings: Float[Array, "rows dim"]) -> Float[np.ndarray, "rows dim"]:
-    return np.asarray(embeddings)

@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Int
 
 from vigor_jax.datasets.protocol import EvaluationSplit, chance
+from vigor_jax.encoding.on_devices import DeviceRows
 from vigor_jax.parallel.sharded_rows import place_rows
 from vigor_jax.retrieval.colour_baseline import colour_histogram, mean_colour, standardise
 from vigor_jax.retrieval.embeddings import both_views
@@ -25,7 +25,7 @@ Features = Mapping[str, jax.Array]  # of each baseline, float32 [padded, dim]
 
 
 def colours(_: Any, images: jax.Array) -> dict[str, jax.Array]:
-    """Features of every baseline, by name. An `image_encoding.Encode` that needs no variables."""
+    """Describes images by every baseline. An `on_devices.Encode` that needs no variables."""
     return {name: describe(images) for name, describe in BASELINES.items()}
 
 
@@ -33,26 +33,25 @@ def constants(
     splits: Mapping[str, EvaluationSplit],
     ground: Features,
     aerial: Features,
-    ground_rows: Mapping[str, Int[np.ndarray, "queries"]],
-    aerial_rows: Mapping[str, Int[np.ndarray, "gallery"]],
-    mesh: Mesh,
+    panoramas: DeviceRows,
+    tiles: DeviceRows,
 ) -> dict[str, float]:
-    """{"<split>/<name>": value} of `queries`, `gallery`, `chance_*` and the baselines' `*_top1` and `*_top5`.
+    """Measures {"<split>/<name>": value} of `queries`, `gallery`, `chance_*` and the baselines' `*_top1` and `*_top5`.
 
     Args:
       splits: by name.
       ground: of `colours`, of the panoramas of all splits, rows over the devices.
       aerial: likewise of the tiles.
-      ground_rows: of each split's panoramas in these arrays.
-      aerial_rows: of each split's tiles.
-      mesh: of the devices.
+      panoramas: where in these arrays each panorama lies.
+      tiles: likewise.
     """
+    mesh = tiles.mesh
     values: dict[str, float] = {}
     for name, split in splits.items():
         values[f"{name}/queries"] = float(len(split.panoramas))
         values[f"{name}/gallery"] = float(len(split.tiles))
         values |= {f"{name}/chance_{metric}": value for metric, value in chance(split).items()}
-        rows = ground_rows[name], aerial_rows[name]
+        rows = panoramas.of(split.panoramas), tiles.of(split.tiles)
         for baseline in BASELINES:
             features = ground[baseline], aerial[baseline]
             real = [place_rows(np.isin(np.arange(len(x)), some), mesh) for x, some in zip(features, rows, strict=True)]

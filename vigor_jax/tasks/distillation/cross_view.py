@@ -114,9 +114,7 @@ class CrossViewDistillation(SameTeacher, CrossView):
         student, teacher = divided(variables)
         if self._teacher_metrics is None:
             encodings = self._teacher_evaluation.encode(teacher, mesh, should_stop)
-            found = self._teacher_evaluation.evaluate(
-                encodings.ground.embedding, encodings.aerial.embedding, None, mesh, should_stop
-            )
+            found = self._teacher_evaluation.measure(teacher, encodings, should_stop)
             self._teacher_metrics = {
                 f"{split}/teacher_{name}": found.metrics[f"{split}/{name}"]
                 for split in self._splits

@@ -1,11 +1,11 @@
-"""Where on the tile that was found for it the offset head places a query."""
+"""Where on a tile the offset head places a panorama."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
@@ -13,13 +13,12 @@ from vigor_jax import geometry
 from vigor_jax.models import CrossViewModel
 from vigor_jax.models.symmetric_descriptor import upright_offset
 from vigor_jax.models.variables import Variables
+from vigor_jax.parallel.mesh import AXIS
+from vigor_jax.tasks.cross_view.encodings import Encodings
 
-# Of panoramas and a tile for each, rows of the data set, to their offsets [queries, 2] in pixels.
-Placing = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-
-class OffsetHeadPlacing:
-    """Offsets from the features that were kept of each image; one program for any number of queries."""
+class OffsetPredictor:
+    """Predicts offsets from the features that were kept of each image; one program for any number of queries."""
 
     def __init__(self, model: CrossViewModel, offset: Callable[[jax.Array], jax.Array], *, symmetries: bool):
         """Defines the program.
@@ -53,24 +52,25 @@ class OffsetHeadPlacing:
     def __call__(
         self,
         variables: Variables,
-        aerial: Float[Array, "padded_tiles hidden"],
-        ground: Float[Array, "padded_panoramas hidden"],
-        tile_rows: Int[np.ndarray, "queries"],
-        panorama_rows: Int[np.ndarray, "queries"],
-        mesh: Mesh,
+        encodings: Encodings,
+        panoramas: Int[np.ndarray, "queries"],
+        tiles: Int[np.ndarray, "queries"],
     ) -> Float[np.ndarray, "queries 2"]:
-        """Offset in pixels, as of `geometry.tile_offset`, of each query in a tile.
+        """Places each panorama on a tile: its offset in pixels, as of `geometry.tile_offset`.
 
         Args:
           variables: of the model.
-          aerial: offset features of the tiles, rows over the devices.
-          ground: likewise of the panoramas; at least as many as there are queries.
-          tile_rows: of `aerial`.
-          panorama_rows: of `ground`.
-          mesh: of the devices.
+          encodings: of these panoramas and tiles, at least.
+          panoramas: rows of the data set, at most as many as are encoded.
+          tiles: one for each panorama, rows of the data set.
         """
-        queries = len(panorama_rows)
+        aerial, ground = encodings.aerial.offset_features, encodings.ground.offset_features
+        queries = len(panoramas)
         # As many as there are panoramas, whatever the split, so that one program serves all.
-        filled = [np.pad(rows, (0, ground.shape[0] - queries)).astype(np.int32) for rows in (tile_rows, panorama_rows)]
-        placed = self._offset(variables, aerial, ground, *filled, sharding=NamedSharding(mesh, P("data")))
+        filled = [
+            np.pad(rows, (0, len(ground) - queries)).astype(np.int32)
+            for rows in (encodings.tiles.of(tiles), encodings.panoramas.of(panoramas))
+        ]
+        sharding = NamedSharding(encodings.tiles.mesh, P(AXIS))
+        placed = self._offset(variables, aerial, ground, *filled, sharding=sharding)
         return np.asarray(placed, np.float64)[:queries] * (geometry.TILE_PX / 2)

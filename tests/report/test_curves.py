@@ -15,6 +15,28 @@ def test_a_metric_by_epoch_with_the_same_figures_beside(write_run, tmp_path):
     assert plot.table.columns == ["epoch", "Cross area", "Validation"]
     assert plot.table.rows[-1] == ["3", "25.0\xa0%", "25.0\xa0%"]
     assert curves.of_metric(run, "top10") is None
+    assert curves.logged_once(run) is None
+
+
+def test_what_was_measured_once_is_no_curve(write_run, tmp_path):
+    workdir = write_run(tmp_path).workdir
+    rows = [
+        {"step": 4, "train/loss": 0.75, "train/data_wait_share": 0.25},
+        {"step": 8, "epoch": 2, "validation/top1": 0.5, "validation/top5": 0.75, "cross_area/top1": 0.25},
+        {"step": 12, "epoch": 3, "validation/top1": 0.75},
+    ]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = runs.read(workdir)
+    assert curves.of_loss(run) is None
+    assert curves.of_the_rest(run) == []
+    assert curves.logged_once(run).rows == [
+        ["Training loss: loss", "1.00", "0.75"],
+        ["Time spent waiting for data: first host", "1.00", "25\xa0%"],
+    ]
+    assert curves.of_metric(run, "top5") is None
+    top1 = curves.of_metric(run, "top1")
+    assert [trace.name for trace in top1.figure.data] == ["Validation"]
+    assert top1.table.columns == ["epoch", "Validation"]
 
 
 def test_the_loss_stands_with_its_parts_and_the_rest_alone(write_run, tmp_path):

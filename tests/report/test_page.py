@@ -141,6 +141,31 @@ def test_a_run_without_findings_says_so(write_run, tmp_path):
     assert "epochs-top1-figure" in elements.figures
 
 
+def test_a_run_that_was_evaluated_once_has_no_curves_of_metrics(write_run, tmp_path):
+    run = write_run(tmp_path)
+    log = run.workdir / "metrics.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows if row.get("epoch", 3) == 3))
+    elements, text = read(run)
+    assert "training-loss-figure" in elements.figures
+    assert not [name for name in elements.figures if name.startswith("epochs-")]
+    assert "Evaluated once, after epoch 3: the figures are the results above." in text
+    assert "Top-1 25.0 % 3.33 % 15.0 %" in text
+
+
+def test_a_run_that_was_evaluated_often_does_not_say_that_it_was_once(page):
+    _, text = page
+    assert "once" not in text
+
+
+def test_a_run_that_was_logged_once_has_a_table_in_the_place_of_curves(write_run, tmp_path):
+    run = write_run(tmp_path)
+    (run.workdir / "metrics.jsonl").write_text(json.dumps({"step": 12, "train/loss": 0.5}) + "\n")
+    elements, text = read(run)
+    assert not [name for name in elements.figures if name.startswith(("training-", "epochs-"))]
+    assert "Training loss: loss 3.00 0.5" in text
+
+
 def test_a_task_that_adds_nothing_has_curves_metrics_and_config(write_run, tmp_path):
     elements, text = read_path(report.write(write_run(tmp_path).workdir))
     assert {"training-loss-figure", "epochs-top1-figure", "epochs-hit_rate-figure"} <= set(elements.figures)

@@ -1,4 +1,4 @@
-"""What happened from epoch to epoch: one plot a figure, one curve a split."""
+"""What happened from epoch to epoch: one plot a figure, one curve a split; what was measured once stands in a table."""
 
 from vigor_jax.report import machine_panels, plot, wording
 from vigor_jax.report.machine_panels import Panel
@@ -9,22 +9,31 @@ from vigor_jax.workdir.results import Results
 _TABLE_ROWS = 25  # of a table beside a curve; of longer ones every so many
 
 
-def of_loss(run: Results) -> Plot:
-    """The training loss, and what it is made of if the run logged that (`..._loss`), averaged over log intervals."""
-    parts = [name for name in run.logged if name.endswith("_loss")]
-    labels = {name: wording.plain(name) for name in ("loss", *parts)}
-    return _of_training(run, Panel("Training loss", labels, from_zero=False))
+def of_loss(run: Results) -> Plot | None:
+    """The training loss and its parts, averaged over log intervals; None if they were logged once at most."""
+    return next(iter(_drawn(run, [_loss_panel(run)])), None)
 
 
 def of_the_rest(run: Results) -> list[Plot]:
-    """Everything else that training logged; what is measured in the same way shares a plot."""
-    rest = [name for name in run.logged if name != "loss" and not name.endswith("_loss")]
-    return [_of_training(run, panel) for panel in machine_panels.panels(rest)]
+    """Everything else that training logged more than once; what is measured in the same way shares a plot."""
+    return _drawn(run, _other_panels(run))
+
+
+def logged_once(run: Results) -> Table | None:
+    """The figures of training that make no curve; None if there are none."""
+    rows = []
+    for panel in (_loss_panel(run), *_other_panels(run)):
+        for name, label in panel.labels.items():
+            epochs, values = run.trained(name)
+            if len(values) == 1:
+                what = panel.title if panel.title == label else f"{panel.title}: {label.lower()}"
+                rows.append([what, f"{epochs[0]:.2f}", _text(panel, panel.scale * values[0])])
+    return Table(["", "epoch", "value"], rows) if rows else None
 
 
 def of_metric(run: Results, metric: str) -> Plot | None:
-    """One metric at every evaluation; None if no split has it."""
-    series = run.evaluated(metric)
+    """One metric at every evaluation; None if no split has it at more than one, for a point is no curve."""
+    series = {split: found for split, found in run.evaluated(metric).items() if len(found[0]) > 1}
     if not series:
         return None
     title = wording.metric(metric)
@@ -53,6 +62,23 @@ def of_metric(run: Results, metric: str) -> Plot | None:
     )
 
 
+def _loss_panel(run: Results) -> Panel:
+    parts = [name for name in run.logged if name.endswith("_loss")]
+    return Panel("Training loss", {name: wording.plain(name) for name in ("loss", *parts)}, from_zero=False)
+
+
+def _other_panels(run: Results) -> list[Panel]:
+    return machine_panels.panels([name for name in run.logged if name != "loss" and not name.endswith("_loss")])
+
+
+def _drawn(run: Results, panels: list[Panel]) -> list[Plot]:
+    return [_of_training(run, panel) for panel in panels if any(len(run.trained(name)[0]) > 1 for name in panel.labels)]
+
+
+def _text(panel: Panel, value: float) -> str:
+    return f"{value:.4g}{panel.unit}".replace(" ", wording.SPACE)
+
+
 def _of_training(run: Results, panel: Panel) -> Plot:
     drawing = plot.figure("epoch", panel.unit)
     if panel.from_zero:
@@ -61,7 +87,7 @@ def _of_training(run: Results, panel: Panel) -> Plot:
     for index, (name, label) in enumerate(panel.labels.items()):
         epochs, logged = run.trained(name)
         values = [panel.scale * value for value in logged]
-        texts = [f"{value:.4g}{panel.unit}".replace(" ", wording.SPACE) for value in values]
+        texts = [_text(panel, value) for value in values]
         drawing.add_trace(plot.line(index, epochs, values, label))
         for epoch, text in zip(epochs, texts, strict=True):
             rows.setdefault(epoch, {})[name] = text

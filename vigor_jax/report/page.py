@@ -57,7 +57,9 @@ _TEMPLATES.filters["plain"] = wording.plain
 
 def render(run: Results, content: Content) -> str:
     """The whole page as HTML."""
-    by_epoch = [curves.of_metric(run, metric) for metric in content.curves or _results(run)]
+    metrics = content.curves or _results(run)
+    by_epoch = [curves.of_metric(run, metric) for metric in metrics]
+    evaluations = {epoch for metric in metrics for epochs, _ in run.evaluated(metric).values() for epoch in epochs}
     return _TEMPLATES.get_template("page.html").render(
         run=run,
         headlines=content.headlines,
@@ -66,6 +68,8 @@ def render(run: Results, content: Content) -> str:
         loss=curves.of_loss(run),
         by_epoch=[found for found in by_epoch if found is not None],
         rest=curves.of_the_rest(run),
+        evaluated_once=f"{evaluations.pop():g}" if len(evaluations) == 1 else None,
+        logged_once=curves.logged_once(run),
         sections=content.sections,
         config=settings.of_config(run),
         machine=settings.of_machine(run),

@@ -1,8 +1,7 @@
 """What a function of a model makes of many images, computed over the devices and brought to the host."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 
 import jax
 import numpy as np
@@ -17,8 +16,8 @@ from vigor_jax.input.sampling import host_rows
 from vigor_jax.models.variables import Variables
 from vigor_jax.parallel.mesh import AXIS
 
-# `read(rows, batch_size=..., host_rows=...)`: this host's part of batches of images, each of `rows` of the data set
-# once and in any order, as the functions for evaluation of `input.labelled_batches` give them.
+# `read(rows, batch_size=..., host_rows=...)`: this host's part of batches of `image` and `row`, each of `rows` of the
+# data set once and in any order, as the functions for evaluation of `input.labelled_batches` give them.
 Read = Callable[..., Generator[Batch, None, None]]
 
 
@@ -81,7 +80,7 @@ class HostEncoder:
             found[[place.pop(row) for row in of[of >= 0].tolist()]] = encoded[of >= 0]
 
         in_flight: tuple[jax.Array, jax.Array] | None = None
-        with DeviceFeed(_needed(read(rows, batch_size=batch_size, host_rows=mine)), mesh) as feed:
+        with DeviceFeed(read(rows, batch_size=batch_size, host_rows=mine), mesh) as feed:
             for batch in feed:
                 # What the devices are at is waited for once they have more to do.
                 given = self._everywhere(variables, batch["image"], batch["row"], mesh=mesh)
@@ -94,10 +93,3 @@ class HostEncoder:
         if found is None or place:
             raise ValueError(f"the batches lack the images of {len(place)} of {len(rows)} rows: {list(place)[:5]}")
         return found
-
-
-def _needed(batches: Generator[Batch, None, None]) -> Iterator[Batch]:
-    """Without the labels, which no device needs; ends the batches' threads as it ends itself."""
-    with contextlib.closing(batches):
-        for batch in batches:
-            yield {"image": batch["image"], "row": batch["row"]}

@@ -1,13 +1,16 @@
 import dataclasses
 import logging
+import tarfile
 
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from vigor_jax.datasets.check import PUBLISHED
 from vigor_jax.datasets.cross_view import CrossViewData, Panoramas, Tiles
 from vigor_jax.datasets.protocol import EvaluationSplit, ProtocolError, Splits, chance, cities_of, evaluation, split
+from vigor_jax.datasets.vigor import labels
 
 SIDE = 20  # tiles a side of each city
 CITIES = ("North", "East", "South")
@@ -151,6 +154,84 @@ def test_without_the_same_area_protocol_both_halves_train():
     splits = both(data, protocols=("cross_area",))
     assert data.panoramas.same_area_test[splits.train].any()
     assert set(data.panoramas.city[splits.train].tolist()) == {0, 2}
+
+
+@pytest.mark.parametrize("protocols", [("same_area",), ("cross_area",), ("same_area", "cross_area")])
+def test_without_validation_every_training_panorama_trains_and_nothing_selects(protocols, caplog):
+    data = make_data()
+    with caplog.at_level(logging.INFO):
+        splits = both(data, fraction=0.0, protocols=protocols)
+    assert list(splits.evaluations) == list(protocols)
+    tested = data.panoramas.same_area_test & ("same_area" in protocols)
+    trains = np.flatnonzero((data.panoramas.city != 1) & ~tested)
+    np.testing.assert_array_equal(splits.train, trains)
+    assert f"All {len(trains)} panoramas train" in caplog.text
+    with_validation = both(data, protocols=protocols).evaluations
+    for name, found in splits.evaluations.items():
+        for field in dataclasses.fields(EvaluationSplit):
+            np.testing.assert_array_equal(getattr(found, field.name), getattr(with_validation[name], field.name))
+    with pytest.raises(ProtocolError, match=r"no split validation.*config\.data\.validation_fraction = 0"):
+        evaluation(
+            data,
+            "validation",
+            train_cities=("North",),
+            test_cities=("East",),
+            protocols=protocols,
+            validation_fraction=0.0,
+        )
+
+
+def test_without_validation_as_many_train_as_were_published(vigor_label_archive, tmp_path):
+    with tarfile.open(vigor_label_archive) as archive:
+        archive.extractall(tmp_path, filter="data")
+    cities = ("NewYork", "Seattle")
+    data = labels_without_images(tmp_path / "vigor_labels", cities)
+
+    def trained_and_tested(train_cities, test_cities, protocol):
+        splits = split(
+            data,
+            train_cities=train_cities,
+            test_cities=test_cities,
+            protocols=(protocol,),
+            validation_fraction=0.0,
+        )
+        return len(splits.train), len(splits.evaluations[protocol].panoramas)
+
+    assert trained_and_tested(cities, (), "same_area") == (13_885 + 11_876, 13_884 + 11_875)
+    assert trained_and_tested(("NewYork",), ("Seattle",), "cross_area") == (27_769, 23_751)
+    # All four: what the recipes promise.
+    assert sum(train for _, train, _ in PUBLISHED.values()) == 52_609
+    assert 27_769 + 23_751 == sum(sum(PUBLISHED[city][1:]) for city in cities) == 51_520
+
+
+def labels_without_images(root, cities):
+    tables = [labels.read_city(root, city).table("web_mercator") for city in cities]
+    tiles, panoramas = (
+        np.repeat(np.arange(len(cities)), [len(getattr(table, key)) for table in tables])
+        for key in ("tile_lat", "panorama_lat")
+    )
+    first_tile = np.searchsorted(tiles, np.arange(len(cities)))
+
+    def joined(key):
+        return np.concatenate([getattr(table, key) for table in tables])
+
+    return CrossViewData(
+        "vigor",
+        cities,
+        Tiles([], joined("tile_lat"), joined("tile_lon"), tiles),
+        Panoramas(
+            names=[],
+            lat=joined("panorama_lat"),
+            lon=joined("panorama_lon"),
+            city=panoramas,
+            references=joined("references") + first_tile[panoramas][:, None],
+            offset_px=joined("offset_px"),
+            same_area_test=joined("same_area_test"),
+        ),
+        [],
+        [],
+        "labels",
+    )
 
 
 def test_test_splits_do_not_depend_on_what_validates():

@@ -97,6 +97,16 @@ def test_config_machine_and_versions_are_there(page):
     assert "not measured" in text
 
 
+def test_a_run_in_which_nothing_selected_says_so(write_run, tmp_path):
+    run = write_run(tmp_path)
+    summary = json.loads((run.workdir / "summary.json").read_text())
+    summary |= {"selection_metric": None, "best": {"step": None, "metrics": None}}
+    (run.workdir / "summary.json").write_text(json.dumps(summary))
+    _, text = read(run)
+    assert "No split selected a checkpoint: the last one is it." in text
+    assert "Best by" not in text
+
+
 def test_every_plot_has_words_and_figures(page):
     elements, _ = page
     drawings = [a for t, a in elements.elements if "data-figure" in a]

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 OPTIMIZER = optimizers.create(OptimizerConfig())
 
 
-def opened(directory, newest=3):
-    return Checkpoints(directory, newest=newest, selection_metric="validation/top1")
+def opened(directory, newest=3, selection_metric="validation/top1"):
+    return Checkpoints(directory, newest=newest, selection_metric=selection_metric)
 
 
 def made(task, seed=0, devices=8):
@@ -154,6 +154,15 @@ def test_keeps_the_newest_and_the_best(toy_task, tmp_path):
         assert (checkpoints.latest(), checkpoints.best()) == (5, 1)
         assert checkpoints.metrics(1) == {"validation/top1": 0.9, "other": 1.0}
         assert checkpoints.metrics(5) is None
+
+
+def test_where_nothing_selects_the_newest_are_kept_alone(toy_task, tmp_path):
+    state = made(toy_task(), devices=1)
+    with opened(tmp_path, newest=2, selection_metric=None) as checkpoints:
+        for step, score in enumerate([0.2, 0.9, 0.4, 0.1]):
+            checkpoints.save(step, state, {}, {"same_area/top1": score})
+        assert checkpoints.best() is None
+    assert sorted(int(folder.name) for folder in tmp_path.iterdir()) == [2, 3]
 
 
 def test_a_half_written_checkpoint_is_not_picked_up(toy_task, tmp_path):

@@ -1,6 +1,7 @@
 """Who trains, who validates, who tests: the same-area and cross-area protocols of VIGOR.
 
-`validation` selects checkpoints, so nothing of it may be trained on and nothing of it may be tested on. It is one
+`validation` selects checkpoints, so nothing of it may be trained on and nothing of it may be tested on. With a fraction
+of 0 there is none, all of the training panoramas train, and nothing selects: no test split takes its place. It is one
 rectangle a training city: the panoramas in it that neither train elsewhere nor test are its queries; its gallery is
 every tile in it and every reference of its queries; and a training panorama with any of its four references in that
 gallery is dropped. The test splits are as published, whatever is validated.
@@ -36,7 +37,7 @@ class EvaluationSplit:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """What trains and what is evaluated; each evaluation under "validation", "same_area" or "cross_area"."""
+    """What trains and what is evaluated; each evaluation under "validation" (if any), "same_area" or "cross_area"."""
 
     train: Int[np.ndarray, "examples"]  # rows of CrossViewData.panoramas, ascending
     evaluations: dict[str, EvaluationSplit]
@@ -64,7 +65,8 @@ def split(
       test_cities: names in data.cities; only read by the cross-area protocol.
       protocols: of "same_area" and "cross_area".
       same_area_cities: training cities that the same-area protocol tests; empty: all of them. The others train whole.
-      validation_fraction: of each training city's training panoramas; about this share of them is in its block.
+      validation_fraction: of each training city's training panoramas; about this share of them is in its block. 0 for
+        no validation.
 
     Raises:
       ProtocolError: an unknown city, a split without queries, nothing left to train on, or a reference outside the
@@ -75,6 +77,13 @@ def split(
     cities = {"train_cities": train_cities, "test_cities": test_cities, "same_area_cities": same_area_cities}
     found = functools.partial(evaluation, data, **cities, protocols=protocols, validation_fraction=validation_fraction)
     tests = {name: found(name) for name in ("same_area", "cross_area") if name in protocols}
+    if validation_fraction == 0:
+        train = np.flatnonzero(trains)
+        _require(bool(len(train)), f"No panorama of {', '.join(train_cities)} trains. Prepare their panoramas.")
+        logging.info(
+            "All %d panoramas train; no split is held out to select a checkpoint, so the last one is it.", len(train)
+        )
+        return Splits(train, tests)
     validation = found("validation")
     evaluations = {"validation": validation} | tests
 
@@ -120,6 +129,10 @@ def evaluation(
         return _same_area(data, tested)
     if name == "cross_area":
         return _cross_area(data, test_cities)
+    _require(
+        validation_fraction > 0,
+        "There is no split validation, as config.data.validation_fraction = 0 holds no panorama out.",
+    )
     trains = _trains(data, train_cities, tested if "same_area" in protocols else ())
     return _evaluation(data, name, *_validation(data, train_cities, trains, validation_fraction))
 

@@ -102,8 +102,10 @@ def _results(run: Results) -> list[str]:
 
 def _selected(run: Results) -> str:
     """Which checkpoint is kept as the best, in a sentence; empty if the run does not say."""
-    best, key = run.summary.get("best"), run.summary.get("selection_metric")
-    if not best or best.get("metrics") is None or key is None:
+    best, key = run.summary.get("best"), run.summary.get("selection_metric", "")
+    if key is None:
+        return "No split selected a checkpoint: the last one is it."
+    if not best or best.get("metrics") is None or not key:
         return ""
     split, name = key.split("/", 1)
     value = wording.value(name, best["metrics"][key])

@@ -48,7 +48,7 @@ class Task(Protocol):
 
     Attributes:
       steps_per_epoch: batches an epoch holds.
-      selection_metric: the key of `evaluate`'s result by which the best checkpoint is kept; higher is better,
+      selection_metric: the key of `evaluate`'s result by which the best checkpoint is kept, or None; higher is better,
         and it never comes from a test split.
       fingerprint: what the data and batch plan were made from; compared when a run resumes.
       carry_specs: how the leaves of the carry lie on the devices, a `PartitionSpec` tree or a prefix of one: "data"
@@ -57,7 +57,7 @@ class Task(Protocol):
     """
 
     steps_per_epoch: int
-    selection_metric: str
+    selection_metric: str | None
     fingerprint: dict[str, Any]
     carry_specs: Any
     metrics_at_end: frozenset[str]

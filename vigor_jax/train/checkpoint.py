@@ -47,14 +47,14 @@ class Checkpoints:
     one has got as far.
     """
 
-    def __init__(self, directory: Path, *, newest: int, selection_metric: str):
+    def __init__(self, directory: Path, *, newest: int, selection_metric: str | None):
         """Finds what there is.
 
         Args:
           directory: of the regular checkpoints (absolute; made if missing), one folder a step. The others lie beside
             it, in folders whose names begin with its name.
           newest: how many of the newest are kept.
-          selection_metric: the checkpoint whose metrics have the highest value of it is kept as well.
+          selection_metric: the checkpoint whose metrics have the highest value of it is kept as well; None for none.
         """
         self.directory = directory
         self._selection_metric = selection_metric
@@ -74,7 +74,9 @@ class Checkpoints:
         return self._folder(step).path(step)
 
     def best(self) -> int | None:
-        """The step whose evaluation was the best, of the checkpoints kept; None before the first evaluation."""
+        """The step whose evaluation was the best, of the checkpoints kept; None before the first evaluation,
+        and where nothing selects.
+        """
         return self._regular.best()
 
     def metrics(self, step: int) -> dict[str, float] | None:

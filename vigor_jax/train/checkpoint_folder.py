@@ -28,13 +28,13 @@ class CheckpointFolder:
     it is complete, so one that was being written when the process died is never found again.
     """
 
-    def __init__(self, directory: Path, *, newest: int, selection_metric: str):
+    def __init__(self, directory: Path, *, newest: int, selection_metric: str | None):
         """Finds what `directory` (absolute; made if missing) holds.
 
         Args:
           directory: of the checkpoints.
           newest: how many of the newest are kept.
-          selection_metric: the checkpoint whose metrics have the highest value of it is kept as well.
+          selection_metric: the checkpoint whose metrics have the highest value of it is kept as well; None for none.
         """
         policies = ocp.checkpoint_managers
         options = ocp.CheckpointManagerOptions(
@@ -68,7 +68,12 @@ class CheckpointFolder:
         return sorted(self._manager.all_steps())
 
     def best(self, steps: Sequence[int] | None = None) -> int | None:
-        """The step, of these or of all, whose evaluation was the best; the later of equals; None without any."""
+        """The step, of these or of all, whose evaluation was the best; the later of equals; None without any.
+
+        None also where nothing selects.
+        """
+        if self._selection_metric is None:
+            return None
         qualities = {}
         for step in self.steps() if steps is None else steps:
             with contextlib.suppress(DamagedCheckpoint):

@@ -61,12 +61,10 @@ class Evaluator:
         Only an evaluation counts that a longer run would have had as well: one more, at the end, must not decide how
         the run goes on when it is given more epochs.
         """
-        if metrics is None or not self._is_regular(done):
+        run, selected_by = self._run, self._run.task.selection_metric
+        if metrics is None or selected_by is None or not self._is_regular(done):
             return state
-        run = self._run
-        opt_state = plateau.observe(
-            state.opt_state, metrics, run.task.selection_metric, run.config.optimizer, run.mesh, done
-        )
+        opt_state = plateau.observe(state.opt_state, metrics, selected_by, run.config.optimizer, run.mesh, done)
         return state.replace(opt_state=opt_state)
 
     def _is_regular(self, done: int) -> bool:

@@ -37,7 +37,7 @@ _COLLAPSED_LOSS = math.log(2)
 class CrossView(WithoutCarry):
     """Two towers trained by VIGOR's losses and evaluated by exact retrieval and the distance in metres."""
 
-    selection_metric = "validation/top1"
+    selection_metric: str | None = "validation/top1"
 
     def __init__(self, config: Config):
         """Prepares or opens the data set, divides it, and builds the model.
@@ -56,6 +56,8 @@ class CrossView(WithoutCarry):
             same_area_cities=config.data.same_area_cities,
             validation_fraction=config.data.validation_fraction,
         )
+        if "validation" not in splits.evaluations:
+            self.selection_metric = None
         self._train = splits.train
         panoramas = self._data.panoramas
         references, city = panoramas.references[self._train], panoramas.city[self._train]

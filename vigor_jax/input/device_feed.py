@@ -9,6 +9,8 @@ from types import TracebackType
 import jax
 import numpy as np
 
+from vigor_jax.input.pipeline_depth import BATCHES_ON_DEVICES
+
 
 class DeviceFeed:
     """Iterates over batches as global arrays, split along the first axis, transferred in a background thread.
@@ -25,7 +27,7 @@ class DeviceFeed:
         batches: Iterator[dict[str, np.ndarray]],
         mesh: jax.sharding.Mesh,
         axis: str = "data",
-        ahead: int = 2,
+        ahead: int = BATCHES_ON_DEVICES,
     ):
         """Starts the transfers.
 

@@ -11,8 +11,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 from vigor_jax.datasets.ordered_pool import available_cores
-
-BATCHES_AHEAD = 2
+from vigor_jax.input.pipeline_depth import BATCHES_READ
 
 Batch = TypeVar("Batch")
 
@@ -44,7 +43,7 @@ def read_ahead(
     try:
         for batch, work in batches:
             pending.append((batch, [pool.submit(piece) for piece in work]))
-            if len(pending) > BATCHES_AHEAD:
+            if len(pending) == BATCHES_READ:
                 yield oldest()
         while pending:
             yield oldest()

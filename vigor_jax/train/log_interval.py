@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-# How many steps the host may be ahead of the devices: enough to keep them busy, few enough that batches do not pile
-# up in their memory and that the host's clock shows their speed.
-_IN_FLIGHT = 2
+from vigor_jax.input.pipeline_depth import STEPS_IN_FLIGHT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +89,7 @@ class IntervalMeter:
             self._warm = True
             self._start_clock()
             self._last_finished = self._started
-        elif len(self._in_flight) > _IN_FLIGHT:
+        elif len(self._in_flight) > STEPS_IN_FLIGHT:
             self._finish_one()
 
     def finish(self) -> None:

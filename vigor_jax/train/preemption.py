@@ -19,11 +19,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from vigor_jax.errors import Preempted
+from vigor_jax.input.pipeline_depth import STEPS_IN_FLIGHT
 from vigor_jax.parallel.mesh import AXIS, replicated
 
-# How many polls lie between a host's flag and its effect: by then the devices have finished the poll, as the host is
-# no further ahead of them (train.log_interval), so that nobody waits.
-_IN_FLIGHT = 2
 # A terminal or a launcher may deliver one Ctrl-C twice: to the whole process group, and forwarded by a parent.
 _SAME_SIGNAL_SECONDS = 0.5
 _CAUGHT = (signal.SIGTERM, signal.SIGINT)
@@ -140,7 +138,8 @@ class _Agreement:
     def poll(self, own: bool) -> bool:
         if not self._agreed:
             self._polls.append(self._any(self._flags[own]))
-            if len(self._polls) > _IN_FLIGHT:
+            # By then the devices have finished the poll, so that nobody waits.
+            if len(self._polls) > STEPS_IN_FLIGHT:
                 self._agreed = bool(self._polls.popleft())
         return self._agreed
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import jax
 
+from vigor_jax.input.pipeline_depth import BATCHES_ON_DEVICES, STEPS_IN_FLIGHT
 from vigor_jax.train.memory import Limit, readable
 from vigor_jax.train.state import TrainState
 
-# Batches that lie on the devices at once: two that wait (input.device_feed), one a step that is under way or handed
-# over (train.log_interval).
-_BATCHES = 5
+# That lie on the devices at once: those that wait, those of steps under way, and that of the step handed over next.
+_BATCHES = BATCHES_ON_DEVICES + STEPS_IN_FLIGHT + 1
 _MIB = 1 << 20
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from vigor_jax.config import Config, ConfigError
 from vigor_jax.input.mined_batches import MinedBatchPlan
+from vigor_jax.input.pipeline_depth import require_known_in_time
 from vigor_jax.input.sampling import BatchPlan
 from vigor_jax.mining import pool
 from vigor_jax.mining.feedback import FeedbackThread
@@ -18,9 +19,10 @@ from vigor_jax.parallel.mesh import AXIS
 from vigor_jax.tasks.task import Carry, Feedback
 
 # Steps from a batch's hardest tiles to the first batch drawn with them. Fixed, so that neither the speed of the
-# devices nor how far is read ahead changes a run; more than are read ahead, so that no batch waits for a step that is
-# still to come: three batches are being read and two on their way to the devices, and the host is two steps ahead.
+# devices nor how far is read ahead changes a run; and more than `pipeline_depth.PLANNED_AHEAD`, so that no batch waits
+# for what a step finds, which comes to the table a little after the step is done.
 LAG = 16
+require_known_in_time(LAG)
 
 
 class HardNegatives:

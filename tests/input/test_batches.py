@@ -163,6 +163,17 @@ def test_the_number_of_threads_changes_nothing(tiny_data, rows, plan):
         assert_equal_batches(take(5, start(tiny_data, rows, plan, threads=threads)), one)
 
 
+def test_the_plan_is_asked_once_for_each_batch_in_order_and_by_the_thread_that_takes_them(tiny_data, rows, plan):
+    asked = []
+
+    def asking(step):
+        asked.append((step, threading.get_ident()))
+        return plan(step)
+
+    take(6, start(tiny_data, rows, asking, first_step=3, threads=8))
+    assert asked == [(step, threading.get_ident()) for step in range(3, 3 + 6 + 2)]
+
+
 class _CountingImages:
     """Encoded images that remember how many were asked for."""
 

@@ -12,8 +12,8 @@ from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.errors import UserError
 from vigor_jax.input import colour_shift, image_crops, labelled_batches
 from vigor_jax.input.colour_shift import IMAGENET
-from vigor_jax.input.epoch_plan import EpochPlan
 from vigor_jax.input.labelled_batches import centre_crops, grid_crops, train_batches, whole_images
+from vigor_jax.input.sampling import EpochPlan
 
 SIZE = 6
 
@@ -39,7 +39,7 @@ def data() -> LabelledImages:
     )
 
 
-def start(data, *, first_step=0, host=0, hosts=1, threads=3, **changes):
+def start(data, *, first_step=0, host=0, hosts=1, threads=3, plan=None, **changes):
     settings = {
         "crop": 8,
         "scales": (9, 14),
@@ -52,7 +52,7 @@ def start(data, *, first_step=0, host=0, hosts=1, threads=3, **changes):
     rows = SIZE // hosts
     return train_batches(
         data,
-        EpochPlan(20, seed=4, batch_size=SIZE),
+        plan or EpochPlan(20, seed=4, batch_size=SIZE),
         first_step=first_step,
         host_rows=slice(host * rows, (host + 1) * rows),
         threads=threads,
@@ -109,6 +109,12 @@ def test_hosts_threads_and_resuming_change_nothing(data):
         joined = [{key: np.concatenate([part[i][key] for part in parts]) for key in whole[i]} for i in range(3)]
         assert_equal(joined, whole[:3])
     assert_equal(take(4, start(data, first_step=5, threads=1)), whole[5:])
+
+
+def test_the_plan_is_asked_once_for_each_batch_and_in_order(data):
+    plan, asked = EpochPlan(20, seed=4, batch_size=SIZE), []
+    take(4, start(data, first_step=2, threads=8, plan=lambda step: asked.append(step) or plan(step)))
+    assert asked == list(range(2, 2 + 4 + 2))
 
 
 def test_an_image_of_the_crops_size_is_decoded_where_the_batch_lies(data, monkeypatch):

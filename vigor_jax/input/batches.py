@@ -17,6 +17,7 @@ from vigor_jax.datasets.cross_view import CrossViewData, EncodedImages
 from vigor_jax.datasets.image_codec import ImageError, decode
 from vigor_jax.input import augmentation, semi_positives
 from vigor_jax.input.read_ahead import read_ahead
+from vigor_jax.input.sampling import Plan
 
 Image = UInt8[np.ndarray, "height width 3"]
 
@@ -59,7 +60,7 @@ class Hybrid:
 def train_batches(
     data: CrossViewData,
     rows: Int[np.ndarray, "examples"],
-    plan: Callable[[int], Int[np.ndarray, "batch"]],
+    plan: Plan,
     *,
     first_step: int,
     augment: bool,
@@ -81,7 +82,7 @@ def train_batches(
     Args:
       data: the prepared data set.
       rows: the training panoramas; the plan's batches are indices into them.
-      plan: which examples make the batch of a step (`BatchPlan`); asked by many threads.
+      plan: asked once for each batch, in order, by the thread that asks for batches.
       first_step: of the first batch.
       augment: whether to turn and mirror each example, by a draw from (seed, step, slot of the global batch).
       seed: of the augmentation and the semi-positives.
@@ -122,10 +123,9 @@ def train_batches(
                 batch["semi_positive_tile"] = np.empty(size, np.int32)
         return batch
 
-    def load(batch: dict[str, np.ndarray], step: int, row: int) -> None:
+    def load(batch: dict[str, np.ndarray], step: int, row: int, example: int) -> None:
         """Fills one row of the batch of a step."""
         slot = host_rows.start + row
-        example = int(plan(step)[slot])
         panorama = int(rows[example])
         references = panoramas.references[panorama]
         drawn = augmentation.draw(seed, step, slot) if augment else None
@@ -157,8 +157,9 @@ def train_batches(
 
     def work() -> Iterator[tuple[dict[str, np.ndarray], list[Callable[[], None]]]]:
         for step in itertools.count(first_step):
+            examples = plan(step)[host_rows].tolist()
             batch = empty(step)
-            yield batch, [functools.partial(load, batch, step, row) for row in range(size)]
+            yield batch, [functools.partial(load, batch, step, row, example) for row, example in enumerate(examples)]
 
     return read_ahead(work(), threads)
 

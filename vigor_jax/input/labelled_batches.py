@@ -17,6 +17,7 @@ from vigor_jax.errors import UserError
 from vigor_jax.input import colour_shift, image_crops
 from vigor_jax.input.colour_shift import PrincipalColours
 from vigor_jax.input.read_ahead import read_ahead
+from vigor_jax.input.sampling import Plan
 
 Batch = dict[str, np.ndarray]
 _PADDING = -1
@@ -28,7 +29,7 @@ class ScaleError(UserError):
 
 def train_batches(
     data: LabelledImages,
-    plan: Callable[[int], Int[np.ndarray, "batch"]],
+    plan: Plan,
     *,
     crop: int,
     scales: tuple[int, int],
@@ -49,7 +50,7 @@ def train_batches(
 
     Args:
       data: the prepared data set.
-      plan: which of `data.train` make the batch of a step (`EpochPlan`); asked by many threads.
+      plan: of indices into `data.train`; asked once for each batch, in order, by the thread that asks for batches.
       crop: pixels, side of the cut.
       scales: S of the shorter side before cutting, drawn from this range, ends included; none below `crop`.
       mirror: exchange left and right in half of the draws.
@@ -66,9 +67,8 @@ def train_batches(
     """
     size = host_rows.stop - host_rows.start
 
-    def load(batch: Batch, step: int, index: int) -> None:
+    def load(batch: Batch, step: int, index: int, row: int) -> None:
         slot = host_rows.start + index
-        row = int(data.train[plan(step)[slot]])
         if with_labels:
             batch["label"][index] = data.labels[row]
         drawn = image_crops.draw(seed, step, slot, scales=scales, mirror=mirror)
@@ -79,12 +79,13 @@ def train_batches(
 
     def work() -> Iterator[tuple[Batch, list[Callable[[], None]]]]:
         for step in itertools.count(first_step):
+            rows = data.train[plan(step)[host_rows]].tolist()
             batch = {"image": np.empty((size, crop, crop, 3), np.uint8)}
             if with_labels:
                 batch["label"] = np.empty(size, np.int32)
             if colours is not None:
                 batch["colour_shift"] = np.empty((size, 3), np.float32)
-            yield batch, [functools.partial(load, batch, step, index) for index in range(size)]
+            yield batch, [functools.partial(load, batch, step, index, row) for index, row in enumerate(rows)]
 
     return read_ahead(work(), threads)
 

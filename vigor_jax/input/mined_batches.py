@@ -4,9 +4,7 @@ The hard half follows VIGOR's authors (Zhu, Yang, Chen, CVPR 2021; dataloader.py
 the tiles that were hardest for its panorama, with a panorama of that tile.
 """
 
-import threading
-from collections import OrderedDict
-from concurrent.futures import Future
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -16,22 +14,19 @@ from vigor_jax.input.randomness import fold
 from vigor_jax.input.sampling import BatchPlan, ClaimedTiles
 
 _REDRAWS = 100  # tiles tried for one partner, as in the authors' code
-_REMEMBERED = 64  # batches; more than are ever being read at the same time
-
-_Batch = Int[np.ndarray, "batch"]
 
 
 @runtime_checkable
 class HardestTiles(Protocol):
     """What `MinedBatchPlan` asks for; `mining.MinedTable` is one."""
 
-    def hardest(self, query: int, batch_step: int) -> Int[np.ndarray, "found"]:
-        """The tiles hardest for a panorama as the batch of a step may see it; waits until they are known."""
+    def hardest(self, queries: Sequence[int], batch_step: int) -> list[Int[np.ndarray, "found"]]:
+        """The tiles hardest for each panorama as the batch of a step may see it; waits until they are known."""
         ...
 
 
 class MinedBatchPlan:
-    """A `BatchPlan` whose batches are half mined from a given step on; to be asked for any example of any batch.
+    """A `BatchPlan` whose batches are half mined from a given step on.
 
     Of a batch of the plan the first half (rounded up) is kept. Each of its examples in turn, as far as there is room,
     then brings a random one of its hardest tiles, by a random one of the training panoramas whose positive that tile
@@ -80,50 +75,29 @@ class MinedBatchPlan:
         tiles, starts = np.unique(positive[by_tile], return_index=True)
         self._panoramas = dict(zip(tiles.tolist(), np.split(by_tile, starts[1:]), strict=True))
         self._claimed = ClaimedTiles(references)
-        self._claiming = threading.Lock()
-        self._batches: OrderedDict[int, Future[_Batch]] = OrderedDict()
-        self._remembering = threading.Lock()
 
     def __call__(self, step: int) -> Int[np.ndarray, "batch"]:
         """Indices into the training list, of the batch of a step; waits for the feedback that the batch depends on.
 
-        An error of the table, such as that it was closed, is raised to all who ask for the batch.
+        Raises:
+          Exception: of the table, such as that it was closed.
         """
-        if step < self._first_step:
-            return self._plan(step)
-        with self._remembering:
-            batch = self._batches.get(step)
-            first_to_ask = batch is None
-            if batch is None:
-                batch = self._batches[step] = Future()
-                if len(self._batches) > _REMEMBERED:
-                    self._batches.popitem(last=False)
-        # Not under the lock: the feedback waited for may be that of a batch that another thread is about to ask for.
-        if first_to_ask:
-            try:
-                batch.set_result(self._mined(step))
-            except BaseException as error:  # all who wait for this batch raise it
-                batch.set_exception(error)
-        return batch.result()
-
-    def _mined(self, step: int) -> Int[np.ndarray, "batch"]:
         scheduled = self._plan(step)
+        if step < self._first_step:
+            return scheduled
         size = len(scheduled)
         kept = scheduled[: -(-size // 2)].tolist()
-        hardest = [self._table.hardest(partner, step) for partner in kept[: size - len(kept)]]
+        hardest = self._table.hardest(kept[: size - len(kept)], step)
         rng = np.random.default_rng(fold(self._seed, "mined", step))
-        with self._claiming:
-            self._claimed.start_batch()
-            batch = [example for example in kept if self._claimed.claim(example)]
-            for tiles in hardest:
-                self._add_mined(batch, tiles, rng)
-            self._fill(batch, scheduled[len(kept) :], size)
-            if len(batch) < size:
-                nearby = np.flatnonzero(np.isin(self._city, self._city[kept]))
-                self._fill(batch, rng.permutation(nearby), size)
-        mined = np.array(batch, scheduled.dtype) if len(batch) == size else scheduled
-        mined.setflags(write=False)  # the same array is handed to all who ask
-        return mined
+        self._claimed.start_batch()
+        batch = [example for example in kept if self._claimed.claim(example)]
+        for tiles in hardest:
+            self._add_mined(batch, tiles, rng)
+        self._fill(batch, scheduled[len(kept) :], size)
+        if len(batch) < size:
+            nearby = np.flatnonzero(np.isin(self._city, self._city[kept]))
+            self._fill(batch, rng.permutation(nearby), size)
+        return np.array(batch, scheduled.dtype) if len(batch) == size else scheduled
 
     def _add_mined(self, batch: list[int], tiles: Int[np.ndarray, "found"], rng: np.random.Generator) -> None:
         """Adds a panorama of one of the tiles, if one of those tried fits."""

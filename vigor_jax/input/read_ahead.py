@@ -25,11 +25,12 @@ def read_ahead(
     threads. Closing the generator cancels what has not begun.
 
     Args:
-      batches: each with the pieces of work that fill it, which any thread may do in any order; asked for one by one.
+      batches: each with the pieces of work that fill it, which any thread may do in any order. Asked for one by one by
+        the thread that asks for whole ones, so this is the place to wait for what decides a batch.
       threads: that do the work; 0: one for each core that this process may use.
 
     Raises:
-      Exception: of a piece of work, after the batches before it.
+      Exception: of a piece of work, after the batches before it; of `batches`, at once.
     """
     pool = concurrent.futures.ThreadPoolExecutor(threads or available_cores(), thread_name_prefix="read-ahead")
     pending: collections.deque[tuple[Batch, list[concurrent.futures.Future[object]]]] = collections.deque()
@@ -48,5 +49,5 @@ def read_ahead(
         while pending:
             yield oldest()
     finally:
-        # Without waiting: a piece may be waiting for a step that is never to come.
+        # Without waiting: a piece may be reading from a disk that does not answer.
         pool.shutdown(wait=False, cancel_futures=True)

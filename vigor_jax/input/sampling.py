@@ -1,17 +1,22 @@
 """Which training examples make batch t: a pure function of the seed and t.
 
-Every pair of a batch is a negative of every other, so no two examples of a batch may share any of their four
-references (VIGOR; Zhu, Yang, Chen, CVPR 2021): a tile would be pushed away from a panorama it covers.
+A plan is asked once for each batch, in order and by one thread; asked in another order it says the same, and takes
+longer. `BatchPlan` is for pairs: every pair of a batch is a negative of every other, so no two examples of a batch may
+share any of their four references (VIGOR; Zhu, Yang, Chen, CVPR 2021), as a tile would be pushed away from a panorama
+it covers. `EpochPlan` is for examples that have nothing to do with each other.
 """
 
 import functools
-import threading
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Int
 
 from vigor_jax.errors import UserError
 from vigor_jax.input.randomness import fold
+
+# Of a step, counted from 0 over all epochs, the indices into the training list that make its batch.
+Plan = Callable[[int], Int[np.ndarray, "batch"]]
 
 _ATTEMPTS = 8  # random orders tried before a batch of disjoint examples is called impossible
 
@@ -46,7 +51,7 @@ class ClaimedTiles:
 
 
 class BatchPlan:
-    """Batches of examples that share no reference; `plan(t)` is the same whatever was asked before and on any host.
+    """Batches of examples that share no reference.
 
     An epoch goes through its examples in an order drawn from (seed, epoch) and fills batch after batch; an example
     that overlaps the batch being filled waits and goes first into the following ones. An epoch has
@@ -89,15 +94,12 @@ class BatchPlan:
         self._groups = list(cities.values())
         self._fallbacks = [self._disjoint_examples(group, whose) for whose, group in cities.items()]
         self.steps_per_epoch = sum(len(group) // batch_size for group in self._groups)
-        # Read-ahead asks for two epochs at their border, from many threads.
-        self._lock = threading.Lock()
-        self._epoch = functools.lru_cache(maxsize=2)(self._schedule)
+        self._epoch = functools.lru_cache(maxsize=1)(self._schedule)
 
     def __call__(self, step: int) -> Int[np.ndarray, "batch"]:
         """Indices into the training list, of the batch of a step, counted from 0 over all epochs."""
         epoch, batch = divmod(step, self.steps_per_epoch)
-        with self._lock:
-            return self._epoch(epoch)[batch]
+        return self._epoch(epoch)[batch]
 
     def _disjoint_examples(self, group: Int[np.ndarray, "group"], whose: str) -> list[int]:
         """At least batch_size examples of a group that share no reference: the proof that its batches exist."""
@@ -162,6 +164,47 @@ class BatchPlan:
                 batch = rng.permutation(fallback)[:size].tolist()
             batches.append(batch)
         return batches
+
+
+class EpochPlan:
+    """Batches of independent examples.
+
+    The order of an epoch is drawn from (seed, epoch). It has floor(examples / batch_size) batches; the few examples
+    left over, others in each epoch, are not used.
+
+    Attributes:
+      steps_per_epoch: batches an epoch holds.
+    """
+
+    def __init__(self, examples: int, *, seed: int, batch_size: int):
+        """Plans the batches of so many examples.
+
+        Args:
+          examples: of the training list.
+          seed: of the run.
+          batch_size: examples a batch, over all hosts.
+
+        Raises:
+          SamplingError: there are fewer examples than a batch holds.
+        """
+        if examples < batch_size:
+            raise SamplingError(
+                f"config.batch.size = {batch_size}: there are {examples:,} training images. Use a batch of at most "
+                "that size."
+            )
+        self._examples, self._seed, self._batch_size = examples, seed, batch_size
+        self.steps_per_epoch = examples // batch_size
+        self._order = functools.lru_cache(maxsize=1)(self._draw)
+
+    def __call__(self, step: int) -> Int[np.ndarray, "batch"]:
+        """Indices into the training list, of the batch of a step, counted from 0 over all epochs."""
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        return self._order(epoch)[batch * self._batch_size : (batch + 1) * self._batch_size]
+
+    def _draw(self, epoch: int) -> Int[np.ndarray, "examples"]:
+        order = np.random.default_rng(fold(self._seed, "epoch", epoch)).permutation(self._examples)
+        order.setflags(write=False)  # the cache hands out parts of it
+        return order
 
 
 def host_rows(batch_size: int, process_index: int, process_count: int) -> slice:

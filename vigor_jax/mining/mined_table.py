@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -75,8 +76,8 @@ class MinedTable:
             self._recorded += 1
             self._changed.notify_all()
 
-    def hardest(self, query: int, batch_step: int) -> Int[np.ndarray, "found"]:
-        """The tiles hardest for a panorama as the batch of a step may see it, hardest first; empty if it sees none.
+    def hardest(self, queries: Sequence[int], batch_step: int) -> list[Int[np.ndarray, "found"]]:
+        """The tiles hardest for each panorama as the batch of a step may see it, hardest first; none if it sees none.
 
         Waits until the feedback of the update batch_step - lag has been recorded.
 
@@ -97,13 +98,17 @@ class MinedTable:
                     f"a batch of step {batch_step} sees the feedback up to step {newest}, but the mined table already "
                     f"holds that of step {first_logged - 1}: it can serve steps from {first_logged - 1 + self._lag} on"
                 )
-            row = self._base[query]
-            for logged in range(newest, first_logged - 1, -1):
-                found = self._log[logged - first_logged].of(query)
-                if found is not None:
-                    row = found
-                    break
-            return row[row >= 0]
+            return [self._as_of(newest, query) for query in queries]
+
+    def _as_of(self, newest: int, query: int) -> Int[np.ndarray, "found"]:
+        first_logged = self._recorded - len(self._log)
+        row = self._base[query]
+        for logged in range(newest, first_logged - 1, -1):
+            found = self._log[logged - first_logged].of(query)
+            if found is not None:
+                row = found
+                break
+        return row[row >= 0]
 
     def state(self) -> dict[str, np.ndarray]:
         """All that the batches from step `recorded` on depend on, in arrays whose shapes never change.

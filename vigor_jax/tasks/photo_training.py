@@ -11,9 +11,8 @@ import numpy as np
 from vigor_jax.config import Config
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.input import colour_shift
-from vigor_jax.input.epoch_plan import EpochPlan
 from vigor_jax.input.labelled_batches import train_batches
-from vigor_jax.input.sampling import host_rows
+from vigor_jax.input.sampling import EpochPlan, host_rows
 from vigor_jax.tasks.task import Batch
 
 _DECIDING = ("crop", "scales", "mirror", "colour_shift")  # of config.images, what the batches are made by

@@ -31,13 +31,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 from product_rate import measured_peak
 from train_step import reason_without_peer
 
-from vigor_jax.config import BatchConfig, ClassifierConfig, Config, ImageDataConfig, OptimizerConfig
+from vigor_jax.config import BatchConfig, ImageDataConfig, OptimizerConfig
 from vigor_jax.models import registry
 from vigor_jax.models.cost import cost
 from vigor_jax.models.preprocessing import PREPROCESSINGS
 from vigor_jax.models.pretrained import mobilenet, vgg
 from vigor_jax.parallel.mesh import AXIS, data_mesh
 from vigor_jax.tasks.classification import network as classifier_network
+from vigor_jax.tasks.classification.config import ClassificationConfig, ClassifierConfig
 from vigor_jax.tasks.classification.task import Classification
 from vigor_jax.train import optimizer, state, step
 
@@ -90,7 +91,7 @@ class ClassifierTask(Classification):
     steps_per_epoch = 1
     fingerprint: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, config: Config):
+    def __init__(self, config: ClassificationConfig):
         """Not that of the task, which opens a data set."""
         self._config = config
         self.network, self._preprocessing, self._pretrained = classifier_network.of(config, _CLASSES, axis_name=AXIS)
@@ -105,7 +106,7 @@ class OurStep:
         rng = np.random.default_rng(0)
         self.images = rng.integers(0, 256, (size.batch, size.image, size.image, 3), np.uint8)
         self.labels = rng.integers(0, _CLASSES, size.batch).astype(np.int32)
-        config = Config(
+        config = ClassificationConfig(
             name="classifier_step",
             task="classification",
             epochs=1,

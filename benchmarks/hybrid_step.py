@@ -9,8 +9,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vigor_jax.config import BatchConfig, Config, DataConfig, LossConfig, ModelConfig
+from vigor_jax.config import DataConfig
 from vigor_jax.parallel.mesh import AXIS
+from vigor_jax.tasks.cross_view.config import CrossViewConfig, LossConfig, ModelConfig, PairBatchConfig
 from vigor_jax.tasks.cross_view.model import cross_view_model
 from vigor_jax.tasks.cross_view.task import CrossView
 from vigor_jax.train import optimizer, state, step
@@ -32,9 +33,9 @@ class Size:
         return {"vgg11": "A", "vgg16": "D"}[self.backbone]
 
 
-def config_of(size: Size, aggregation_std: float = 0.005) -> Config:
+def config_of(size: Size, aggregation_std: float = 0.005) -> CrossViewConfig:
     """The hybrid recipe of `configs/same_area.py` at that size: SAFA, Adam, the weights of the authors' code."""
-    return Config(
+    return CrossViewConfig(
         name="hybrid_step",
         task="cross_view",
         epochs=1,
@@ -54,7 +55,7 @@ def config_of(size: Size, aggregation_std: float = 0.005) -> Config:
             dtype=size.dtype,
         ),
         loss=LossConfig(alpha=10.0, iou_weight=0.1, offset_weight=0.01),
-        batch=BatchConfig(size=size.batch),
+        batch=PairBatchConfig(size=size.batch),
     )
 
 
@@ -64,7 +65,7 @@ class HybridTask(CrossView):
     steps_per_epoch = 1
     fingerprint: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, config: Config):
+    def __init__(self, config: CrossViewConfig):
         """Not that of the task, which opens the data set."""
         self._config = config
         self._model = cross_view_model(config.model, "torchvision")
@@ -94,7 +95,7 @@ class HybridStep:
 
     def __init__(
         self,
-        config: Config,
+        config: CrossViewConfig,
         mesh: Mesh,
         batch: dict[str, np.ndarray],
         transformation: optax.GradientTransformation | None = None,

@@ -30,7 +30,7 @@ from figures import emit, median_ratio, spread_percent, taking_turns
 from hybrid_step import HybridStep, HybridTask, Size, config_of, gradient_of, keeping_gradient, noise_batch
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vigor_jax import config as configs
+from vigor_jax import tasks
 from vigor_jax.config import Config
 from vigor_jax.parallel.mesh import AXIS, data_mesh, require_divisible
 from vigor_jax.train import optimizer, state, step
@@ -138,7 +138,7 @@ def _demo(batch: int) -> Config:
 
     recipe = get_config("safa")
     recipe.batch.size = batch
-    return configs.parse(recipe)
+    return tasks.parse(recipe)
 
 
 def _difference(found: Any, expected: Any) -> float:

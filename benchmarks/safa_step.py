@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from vigor_jax.config import ModelConfig
 from vigor_jax.losses import soft_margin_triplet
 from vigor_jax.mining import pool
 from vigor_jax.parallel.mesh import AXIS
+from vigor_jax.tasks.cross_view.config import ModelConfig
 from vigor_jax.tasks.cross_view.model import cross_view_model
-from vigor_jax.tasks.task import LossOutput, WithoutCarry
+from vigor_jax.tasks.task import LossOutput, Task
 
 TILES = 90_618  # of VIGOR
 
@@ -40,7 +40,7 @@ class Size:
         return dataclasses.asdict(self) | {"descriptor": self.descriptor}
 
 
-class SafaStep(WithoutCarry):
+class SafaStep(Task):
     """The task of such a step."""
 
     def __init__(self, size: Size):

@@ -17,7 +17,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from vigor_jax import console
+from vigor_jax import console, tasks
 from vigor_jax.config import Config
 from vigor_jax.datasets import protocol
 from vigor_jax.datasets.protocol import EvaluationSplit
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _measure(run: Path) -> dict[str, float]:
-    finished = finished_run.read(run)
+    finished = finished_run.read(run, tasks.parse_stored)
     task = _OnTrainedPanoramas(finished.config)
     mesh = data_mesh()
     metrics = task.measure(jax.device_put(finished.variables, replicated(mesh)), mesh).metrics

@@ -2,10 +2,13 @@
 
 import copy
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
 from vigor_jax import config as config_schema
+from vigor_jax import tasks
 from vigor_jax.config import Config, ConfigError
 
 _VALID = {
@@ -39,7 +42,7 @@ def _with(path: str, value: object, valid: dict = _VALID) -> dict:
 
 
 def test_a_valid_tree_becomes_a_frozen_config_with_defaults():
-    parsed = config_schema.parse(_VALID)
+    parsed = tasks.parse(_VALID)
     assert isinstance(parsed, Config)
     assert parsed.loss.alpha == 10.0
     assert parsed.data.aerial_size == (320, 320)
@@ -48,7 +51,7 @@ def test_a_valid_tree_becomes_a_frozen_config_with_defaults():
 
 
 def test_lists_become_tuples():
-    assert config_schema.parse(_with("data.train_cities", ["A", "C"])).data.train_cities == ("A", "C")
+    assert tasks.parse(_with("data.train_cities", ["A", "C"])).data.train_cities == ("A", "C")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,7 @@ def test_lists_become_tuples():
         ("data.test_cities", (), ["config.data.test_cities", "unseen city"]),
         ("batch.size", 1, ["config.batch.size", "negative"]),
         ("batch.size", "many", ["batch.size", "int"]),
-        ("data.validation_fraction", 0.0, ["config.data.validation_fraction"]),
+        ("data.validation_fraction", -0.1, ["config.data.validation_fraction", "at least 0"]),
         ("data.aerial_size", (16, 16), ["config.data.aerial_size", "32"]),
         ("data.aerial_size", (32, 32), ["config.data.aerial_size", "more than one position", "final_pool=False"]),
         ("epochs", 0, ["config.epochs", "0"]),
@@ -111,7 +114,7 @@ def test_lists_become_tuples():
 )
 def test_an_impossible_value_names_its_key(path, value, parts):
     with pytest.raises(ConfigError) as error:
-        config_schema.parse(_with(path, value))
+        tasks.parse(_with(path, value))
     for part in parts:
         assert part in str(error.value)
 
@@ -135,17 +138,22 @@ def test_an_impossible_value_names_its_key(path, value, parts):
         ("classifier.test_scales", (256, 200), ["config.classifier.test_scales", "config.images.crop = 224"]),
         ("classifier.test_protocol", "crops", ["config.classifier.test_protocol", "'dense_and_multi_crop'"]),
         ("classifier.crops_per_side", 3, ["config.classifier.crops_per_side = 3", "only 'multi_crop'", "default, 5"]),
-        ("micro_batch_size", 2, ["config.micro_batch_size = 2", "pairs of images"]),
-        ("batch.augment", True, ["config.batch.augment", "config.images.mirror"]),
+        (
+            "micro_batch_size",
+            2,
+            ["config.micro_batch_size is not read by", "'cross_view' and 'cross_view_distillation'"],
+        ),
+        ("batch.augment", True, ["config.batch.augment is not read by config.task = 'classification'"]),
         ("batch.size", 0, ["config.batch.size"]),
-        ("images", None, ["config.images is missing", "'classification'"]),
-        ("data", _VALID["data"], ["config.data is not read by config.task = 'classification'", "config.images"]),
-        ("task", "cross_view", ["config.data is missing", "'cross_view'"]),
+        ("images", None, ["config.images = None: expected a group of keys"]),
+        ("data", _VALID["data"], ["config.data is not read by config.task = 'classification', only by 'cross_view'"]),
+        ("loss.alpha", 5.0, ["config.loss is not read by config.task = 'classification', only by 'cross_view'."]),
+        ("task", "cross_view", ["config.images is not read by config.task = 'cross_view'", "'geolocation'"]),
     ],
 )
 def test_an_impossible_value_of_labelled_images_names_its_key(path, value, parts):
     with pytest.raises(ConfigError) as error:
-        config_schema.parse(_with(path, value, _IMAGES))
+        tasks.parse(_with(path, value, _IMAGES))
     for part in parts:
         assert part in str(error.value)
 
@@ -153,7 +161,7 @@ def test_an_impossible_value_of_labelled_images_names_its_key(path, value, parts
 @pytest.mark.parametrize(("key", "value"), [("initialisation", "glorot"), ("shallower", "runs/vgg-vgg11")])
 def test_only_a_vgg_without_a_weight_file_has_a_choice_of_its_start(key, value):
     def parse(**changes):
-        return config_schema.parse(_IMAGES | {"classifier": _IMAGES["classifier"] | {key: value} | changes})
+        return tasks.parse(_IMAGES | {"classifier": _IMAGES["classifier"] | {key: value} | changes})
 
     assert getattr(parse(backbone="vgg16").classifier, key) == value
     with pytest.raises(ConfigError, match=rf"config\.classifier\.{key} = .*VGG alone has a choice"):
@@ -164,7 +172,7 @@ def test_only_a_vgg_without_a_weight_file_has_a_choice_of_its_start(key, value):
 
 def test_ways_of_testing_have_their_values():
     def parse(**changes):
-        return config_schema.parse(_IMAGES | {"classifier": _IMAGES["classifier"] | changes})
+        return tasks.parse(_IMAGES | {"classifier": _IMAGES["classifier"] | changes})
 
     assert parse(test_protocol="multi_crop", crops_per_side=3, test_scales=(250,)).classifier.crops_per_side == 3
     assert parse(test_protocol="dense", test_scales=(256, 384)).classifier.test_scales == (256, 384)
@@ -175,13 +183,33 @@ def test_ways_of_testing_have_their_values():
 
 
 def test_each_task_has_its_groups():
-    images, cross_view = config_schema.parse(_IMAGES), config_schema.parse(_VALID)
-    assert (images.data, images.model, images.images.scales) == (None, None, (256, 256))
-    assert cross_view.images is None
-    assert config_schema.parse(config_schema.to_dict(images)) == images
-    assert not {"data", "model"} & set(config_schema.to_dict(images))
+    images, cross_view = tasks.parse(_IMAGES), tasks.parse(_VALID)
+    assert images.images.scales == (256, 256)
+    assert not {"data", "model", "loss", "mining", "micro_batch_size"} & set(config_schema.to_dict(images))
+    assert "images" not in config_schema.to_dict(cross_view)
+    assert tasks.parse(config_schema.to_dict(images)) == images
     with pytest.raises(ConfigError, match=r"config\.images is not read by config\.task = 'cross_view'"):
-        config_schema.parse(_with("images.name", "grocery"))
+        tasks.parse(_with("images.name", "grocery"))
+
+
+def test_a_task_that_is_none_is_named_with_those_that_are():
+    with pytest.raises(ConfigError, match=r"config\.task = 'crossview'\. Allowed: classification, cross_view, "):
+        tasks.parse(_VALID | {"task": "crossview"})
+    with pytest.raises(ConfigError, match=r"config\.task = \['cross_view'\]"):
+        tasks.parse(_VALID | {"task": ["cross_view"]})
+
+
+def test_a_stored_config_may_hold_keys_that_its_task_never_read(tmp_path):
+    once = {"loss": {"alpha": 10.0}, "mining": {"enabled": False}, "micro_batch_size": 0, "eval_symmetries": False}
+    stored = _IMAGES | once | {"batch": {"size": 1, "one_city": False, "augment": False}}
+    assert tasks.parse_stored(stored, tmp_path) == tasks.parse(_IMAGES)
+    with pytest.raises(ConfigError, match=rf"the run in {tmp_path} has a config .*config\.images\.sides is not"):
+        tasks.parse_stored(_with("images.sides", 3, stored), tmp_path)
+
+
+def test_wrong_configs_fail_before_jax_is_loaded():
+    script = "import sys, vigor_jax.tasks; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize("key", ["name", "task", "epochs", "data", "model", "batch"])
@@ -189,13 +217,13 @@ def test_a_missing_key_is_named(key):
     tree = copy.deepcopy(_VALID)
     del tree[key]
     with pytest.raises(ConfigError, match=rf"config\.{key} is missing"):
-        config_schema.parse(tree)
+        tasks.parse(tree)
 
 
 def test_a_whole_number_is_a_finite_number():
-    rate = config_schema.parse(_with("optimizer.learning_rate", 1)).optimizer.learning_rate
+    rate = tasks.parse(_with("optimizer.learning_rate", 1)).optimizer.learning_rate
     assert (rate, type(rate)) == (1.0, float)
 
 
 def test_a_name_may_be_a_folder_below_runs():
-    assert config_schema.parse(_with("name", "study/a")).name == "study/a"
+    assert tasks.parse(_with("name", "study/a")).name == "study/a"

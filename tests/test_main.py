@@ -54,7 +54,10 @@ def run_main(tmp_path):
             "Allowed: augment, one_city, size.",
         ),
         (["--config=config.py", "--config.batch.size.x=3"], "config.batch.size is a value, not a group of keys."),
-        (["--config=config.py", "--config.images.root=x"], "config.images.root: this config has no group 'images'"),
+        (
+            ["--config=config.py", "--config.images.root=x"],
+            "config.images.root is not read by config.task = 'cross_view'",
+        ),
         (["--config=config.py", "--config.batch.size=many"], "error: flag --config.batch.size=many: "),
         (["--config=config.py", "--config.model.aggregation=mean"], "'safa', 'gem', 'average', 'fully_connected'"),
         (["--config=config.py", "--workdri=x"], "error: there is no option --workdri. Did you mean --workdir?"),

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from vigor_jax.config import LossConfig
+from vigor_jax.tasks.cross_view.config import LossConfig
 
 
 def hybrid_loss(

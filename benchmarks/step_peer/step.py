@@ -8,7 +8,8 @@ import torch
 from step_peer import flax_weights
 from step_peer.cross_view import CrossViewModel
 from step_peer.hybrid_loss import hybrid_loss
-from vigor_jax.config import LossConfig, OptimizerConfig
+from vigor_jax.config import OptimizerConfig
+from vigor_jax.tasks.cross_view.config import LossConfig
 
 
 class PeerStep:

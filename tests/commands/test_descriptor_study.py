@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vigor_jax import config as configs
+from vigor_jax import tasks
 from vigor_jax.commands import descriptor_study
 from vigor_jax.config import ConfigError
 from vigor_jax.errors import UserError
@@ -181,7 +181,7 @@ def test_mistakes_are_explained_before_anything_is_trained(run, folder, flags, m
 
 @pytest.fixture
 def tree():
-    return configs.parse(
+    return tasks.parse(
         {
             "name": "study",
             "task": "cross_view",
@@ -241,14 +241,14 @@ def test_the_page_has_percent_and_metres_of_every_test_split(placed):
 @pytest.mark.parametrize("bases", ["", "cross_area", "rendered", "cross_area,rendered", "demo"])
 def test_the_recipe_of_every_size_is_that_of_the_sweep(bases):
     recipe = importlib.import_module("configs.descriptor_study")
-    whole = configs.parse(recipe.get_config(bases))
+    whole = tasks.parse(recipe.get_config(bases))
     sizes = recipe.sizes(bases)
     assert dimension(whole) == (512 if bases == "demo" else 4096)
     assert min(dimension(of_size(whole, size)) for size in sizes) == (64 if bases == "demo" else 128)
     assert whole.model.offset_head == "regression"
     for size in sizes:
         variant = ",".join(filter(None, [bases, size]))
-        assert configs.parse(recipe.get_config(variant)) == of_size(whole, size)
+        assert tasks.parse(recipe.get_config(variant)) == of_size(whole, size)
         assert recipe.sizes(variant) == (size,)
     names = {of_size(whole, size).name for size in sizes}
     assert len(names) == len(sizes)

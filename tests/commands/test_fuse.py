@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vigor_jax import config as configs
-from vigor_jax import datasets
+from vigor_jax import datasets, tasks
 from vigor_jax.datasets.image_codec import decode, encode_png
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.input import image_crops
@@ -61,7 +60,7 @@ def runs(monkeypatch, data):
     """`{name: FinishedRun}`, which the command finds; and their data by root, which a test may exchange."""
     found, by_root = {}, {"here": data, "there": data}
     for number, (name, (crop, root)) in enumerate(RUNS.items()):
-        config = configs.parse(
+        config = tasks.parse(
             {
                 "name": name,
                 "task": "classification",
@@ -77,8 +76,8 @@ def runs(monkeypatch, data):
         model = classifier("tiny", 7, image_size=crop)
         variables = jax.jit(model.init)(jax.random.key(number), jnp.zeros((1, crop, crop, 3)))
         found[name] = FinishedRun(Path(name), config, 7, jax.tree.map(np.asarray, variables))
-    monkeypatch.setattr(finished_run, "read", lambda workdir: found[str(workdir)])
-    monkeypatch.setattr(datasets, "load_images", lambda images, rendered_city: by_root[images.root])
+    monkeypatch.setattr(finished_run, "read", lambda workdir, parse: found[str(workdir)])
+    monkeypatch.setattr(datasets, "load_images", lambda images, rendered_city, **_: by_root[images.root])
     return found, by_root
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vigor_jax.config import parse, to_dict
+from vigor_jax.config import to_dict
+from vigor_jax.tasks import parse
 
 FOLDER = Path(__file__).with_name("golden")
 _CONFIGS = Path(__file__).parents[2] / "configs"

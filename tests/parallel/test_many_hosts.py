@@ -80,7 +80,9 @@ try:
 
     # Hosts that believed their own metric would cut the learning rate apart: the first one's never rises.
     scores = [0.5, 0.5, 0.5 + 1e-4 * jax.process_index(), 0.5 + 2e-4 * jax.process_index()]
-    tasks.REGISTRY["toy"] = lambda config: toy.ToyTask(steps_per_epoch=2, scores=scores, scores_by_epoch=True)
+    tasks.REGISTRY["toy"] = toy.toy_entry(
+        lambda config: toy.ToyTask(steps_per_epoch=2, scores=scores, scores_by_epoch=True)
+    )
     plateau = {"learning_rate": 1e-2, "schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.5}
     train_and_evaluate(toy.toy_config(epochs=4, optimizer=plateau), sys.argv[3])
     code = 0

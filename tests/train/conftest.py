@@ -17,7 +17,8 @@ import pytest
 from vigor_jax import config, tasks
 from vigor_jax.encoding.stopping import EvaluationStopped, never
 from vigor_jax.input.sampling import host_rows
-from vigor_jax.tasks.task import Evaluated, LossOutput, WithoutCarry
+from vigor_jax.tasks.entry import TaskEntry
+from vigor_jax.tasks.task import Evaluated, LossOutput, Task
 
 ALPHA = 5.0
 
@@ -27,7 +28,7 @@ def unit(rows):
 
 
 @dataclasses.dataclass
-class ToyTask(WithoutCarry):
+class ToyTask(Task):
     """Ground [batch, 6] and aerial [batch, 5] bytes, embedded in 4 dimensions by one matrix each."""
 
     batch_size: int = 8
@@ -135,14 +136,24 @@ class ToyTask(WithoutCarry):
         return "the toy has collapsed" if metrics["loss"] < self.collapsed_below else None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ToyConfig(config.Config):
+    """Of the toy, which could encode its batch in parts."""
+
+    micro_batch_size: int = 0
+
+
+def toy_entry(create):
+    """What the registry holds of a toy."""
+    return TaskEntry(ToyConfig, create)
+
+
 def toy_tree(**changes):
     """Two epochs of four steps; a checkpoint every three steps and after every epoch."""
     tree = {
         "name": "toy",
         "task": "toy",
         "epochs": 2,
-        "data": {"name": "toy", "train_cities": ("Toytown",), "protocols": ("same_area",)},
-        "model": {"aggregation": "safa"},
         "optimizer": {"learning_rate": 1e-2},
         "batch": {"size": 8},
         "log_every_steps": 2,
@@ -153,7 +164,7 @@ def toy_tree(**changes):
 
 def toy_config(**changes):
     """As `toy_tree`, checked."""
-    return config.parse(toy_tree(**changes))
+    return config.parse(toy_tree(**changes), ToyConfig)
 
 
 @pytest.fixture(name="toy_config", scope="session")
@@ -162,10 +173,16 @@ def toy_config_fixture():
     return toy_config
 
 
+@pytest.fixture(name="toy_entry", scope="session")
+def toy_entry_fixture():
+    """`(create) -> TaskEntry`."""
+    return toy_entry
+
+
 @pytest.fixture
 def register_toy(monkeypatch):
     """`(task) -> None`: makes it the task that "toy" names."""
-    return lambda task: monkeypatch.setitem(tasks.REGISTRY, "toy", lambda config: task)
+    return lambda task: monkeypatch.setitem(tasks.REGISTRY, "toy", toy_entry(lambda config: task))
 
 
 class ToyProcesses:

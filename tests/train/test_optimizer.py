@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from vigor_jax.config import ConfigError, OptimizerConfig, parse
+from vigor_jax.config import ConfigError, OptimizerConfig
+from vigor_jax.tasks import parse
 from vigor_jax.train import optimizer
 
 NAMES, SCHEDULES = (

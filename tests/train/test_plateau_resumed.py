@@ -49,12 +49,14 @@ def plateau_config(toy_config):
 
 
 @pytest.fixture(scope="module")
-def run(toy_task):
+def run(toy_task, toy_entry):
     """`(config, workdir) -> workdir` of a run with the scores above that nothing interrupts."""
 
     def run(config, workdir):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(tasks.REGISTRY, "toy", lambda config: toy_task(scores=SCORES, scores_by_epoch=True))
+            patch.setitem(
+                tasks.REGISTRY, "toy", toy_entry(lambda config: toy_task(scores=SCORES, scores_by_epoch=True))
+            )
             loop.train_and_evaluate(config, workdir)
         return workdir
 

@@ -60,11 +60,11 @@ def evaluations(workdir):
 
 
 @pytest.fixture(scope="module")
-def unbroken(toy_task, toy_config, tmp_path_factory):
+def unbroken(toy_task, toy_config, toy_entry, tmp_path_factory):
     """`(workdir, summary, evaluated steps)` of three epochs of the toy that nothing interrupts."""
     directory, task = tmp_path_factory.mktemp("unbroken"), toy_task(scores=list(SCORES))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(tasks.REGISTRY, "toy", lambda config: task)
+        patch.setitem(tasks.REGISTRY, "toy", toy_entry(lambda config: task))
         return directory, loop.train_and_evaluate(toy_config(epochs=3), directory), task.evaluated_steps
 
 
@@ -175,13 +175,13 @@ def test_a_signal_during_the_report_lets_it_end(toy_task, toy_config, register_t
 
 
 @pytest.mark.parametrize(("signum", "kind"), [(signal.SIGTERM, Preempted), (signal.SIGINT, KeyboardInterrupt)])
-def test_a_signal_while_data_is_prepared_ends_at_once(toy_config, monkeypatch, tmp_path, signum, kind):
+def test_a_signal_while_data_is_prepared_ends_at_once(toy_config, toy_entry, monkeypatch, tmp_path, signum, kind):
     def prepare(config):
         os.kill(os.getpid(), signum)
         time.sleep(10)
         raise AssertionError("went on")
 
-    monkeypatch.setitem(tasks.REGISTRY, "toy", prepare)
+    monkeypatch.setitem(tasks.REGISTRY, "toy", toy_entry(prepare))
     with pytest.raises(kind) as stop:
         loop.train_and_evaluate(toy_config(), tmp_path)
     assert type(stop.value) is kind

@@ -44,10 +44,11 @@ def signalling(toy):
 
 
 if __name__ == "__main__":
-    task = signalling(load_toy())
+    toy = load_toy()
+    task = signalling(toy)
     import main
     from vigor_jax import compilation_cache, tasks
 
     compilation_cache.keep = lambda: None  # the tests' own cache is in the environment
-    tasks.REGISTRY["toy"] = lambda config: task(seed=config.seed, **json.loads(os.environ["TOY"]))
+    tasks.REGISTRY["toy"] = toy.toy_entry(lambda config: task(seed=config.seed, **json.loads(os.environ["TOY"])))
     sys.exit(main.main(sys.argv))

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from vigor_jax import config as configs
+from vigor_jax import tasks
 from vigor_jax.workdir import provenance
 from vigor_jax.workdir.errors import ResumeError
 
@@ -14,7 +14,7 @@ FINGERPRINT = {"data": "toy"}
 @pytest.fixture
 def before():
     """A config of a run."""
-    return configs.parse(
+    return tasks.parse(
         {
             "name": "toy",
             "task": "cross_view",
@@ -32,7 +32,7 @@ def test_how_a_batch_is_encoded_may_change_and_is_told(before):
     stored = provenance.make(before, FINGERPRINT)
     provenance.require_resumable(stored, now, "The checkpoint of step 3")
     assert provenance.differences(stored, now) == []
-    assert provenance.changes(stored, now) == ["config.model.remat: False -> True", "config.micro_batch_size: 0 -> 2"]
+    assert provenance.changes(stored, now) == ["config.micro_batch_size: 0 -> 2", "config.model.remat: False -> True"]
     # As of a checkpoint from before there were micro-batches.
     del stored["config"]["micro_batch_size"]
     provenance.require_resumable(stored, now, "The checkpoint of step 3")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from vigor_jax import config as configs
+from vigor_jax import tasks
 from vigor_jax.workdir import summary
 from vigor_jax.workdir.errors import NoFinishedRun, RunFileError
 
@@ -53,14 +54,14 @@ def test_a_folder_without_a_run_is_named(tmp_path):
 def test_a_damaged_summary_is_an_error_of_the_reader_and_of_a_run_that_begins(content, message, tmp_path):
     path = tmp_path / "summary.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    for read in (summary.read, lambda workdir: summary.finished(workdir, configs.parse(CONFIG))):
+    for read in (summary.read, lambda workdir: summary.finished(workdir, tasks.parse(CONFIG))):
         with pytest.raises(RunFileError, match=message):
             read(tmp_path)
 
 
 def test_only_a_run_of_the_very_config_is_finished(tmp_path):
-    config = configs.parse(CONFIG)
+    config = tasks.parse(CONFIG)
     assert summary.finished(tmp_path, config) is None
     summary.write(tmp_path, WHOLE | {"config": configs.to_dict(config)})
     assert summary.finished(tmp_path, config)["steps"] == 8
-    assert summary.finished(tmp_path, configs.parse(CONFIG | {"epochs": 3})) is None
+    assert summary.finished(tmp_path, tasks.parse(CONFIG | {"epochs": 3})) is None

@@ -10,6 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from vigor_jax import config as configs
+from vigor_jax import tasks
 from vigor_jax.commands import config_file
 from vigor_jax.commands.arguments import UsageError, unknown_option
 from vigor_jax.commands.config_file import ConfigFile
@@ -58,9 +59,9 @@ def parse(values: flags.FlagValues, arguments: Sequence[str], usage: str) -> Rea
     overrides = _overrides(arguments)
     argv = ["", *arguments]  # absl expects the program's name first
     config = config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
-    parser = values["config"].parser = _ConfigFileParser()
+    parser = values["config"].parser = _ConfigFileParser(overrides)
     _read(values, argv, overrides, usage)
-    return ReadConfig(configs.parse(config.value), parser.file, frozenset(overrides))
+    return ReadConfig(tasks.parse(config.value), parser.file, frozenset(overrides))
 
 
 def define_processes(values: flags.FlagValues) -> Callable[[], Processes]:
@@ -79,7 +80,7 @@ def _overrides(arguments: Sequence[str]) -> list[str]:
     found = (re.match(r"--?(?:no)?config\.([\w.]+)", argument) for argument in arguments)
     keys = [match[1] for match in found if match]
     for key in keys:
-        configs.check_key(key)
+        tasks.check_key(key)
     return keys
 
 
@@ -91,13 +92,11 @@ def _read(values: flags.FlagValues, argv: Sequence[str], overrides: Sequence[str
     except flags.Error as error:
         raise UsageError(f"{error}\n\n{usage}") from error
     except (KeyError, AttributeError) as error:
-        # Every key is one of the schema, so it is the group that this config does not have.
+        # Every key is one that the task reads, so it is the group that this config does not have.
         absent = [key for key in overrides if f"'{key.split('.')[0]}'" in str(error)]
         if not absent:
             raise
-        raise UsageError(
-            f"--config.{absent[0]}: this config has no group {absent[0].split('.')[0]!r}; its task does not read it."
-        ) from error
+        raise UsageError(f"--config.{absent[0]}: this config has no group {absent[0].split('.')[0]!r}.") from error
     if left[1:]:
         raise UsageError(f"{left[1]!r} is not a flag.\n\n{usage}")
 
@@ -105,18 +104,25 @@ def _read(values: flags.FlagValues, argv: Sequence[str], overrides: Sequence[str
 class _ConfigFileParser(flags.ArgumentParser):
     """Has a config file read and adds the defaults of the keys that it leaves out, so that each can be a flag."""
 
+    def __init__(self, overrides: Sequence[str]):
+        self._overrides = overrides
+
     def parse(self, given: str) -> ml_collections.ConfigDict:
         self.file = config_file.read(given)
         config = self.file.config
+        schema = tasks.entry(config.get("task")).config
+        for key in self._overrides:
+            tasks.require_read(key, config.task)
         with config.unlocked():
-            _complete(config, Config)
+            _complete(config, schema)
         return config.lock()
 
 
 def _complete(config: ml_collections.ConfigDict, schema: type) -> None:
+    hints = configs.keys_of(schema)
     for field in dataclasses.fields(schema):
-        group_schema = configs.group_of(field.type)
-        if group_schema is not None:
+        group_schema = hints[field.name]
+        if configs.is_group(group_schema):
             group: Any = config.get(field.name)
             if group is None and dataclasses.is_dataclass(field.default):
                 config[field.name] = ml_collections.ConfigDict(dataclasses.asdict(field.default))

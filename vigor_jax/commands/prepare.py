@@ -19,15 +19,7 @@ def main(program: str, arguments: Sequence[str]) -> int:
     """Prints what is there in the end."""
     config = flags.parse(absl_flags.FlagValues(), arguments, USAGE.format(program=program)).config
 
-    from vigor_jax import datasets
+    from vigor_jax import tasks
 
-    if config.images is not None:
-        images = datasets.load_images(config.images, config.rendered_city, verify=True)
-        splits = {"train": images.train, "validation": images.validation, "test": images.test}
-        counts = ", ".join(f"{len(rows):,} {name}" for name, rows in splits.items())
-        print(f"{images.name} in {config.images.data_dir}: {len(images.class_names)} classes, {counts} images")
-        return 0
-    data = datasets.load(config.data, config.rendered_city, verify=True)
-    counts = f"{len(data.tiles):,} tiles, {len(data.panoramas):,} panoramas"
-    print(f"{', '.join(data.cities)} in {config.data.data_dir}: {counts}")
+    print(tasks.entry(config.task).load(config, verify=True).described())
     return 0

@@ -18,12 +18,12 @@ def main(program: str, arguments: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="workdir of a finished run, e.g. runs/demo")
     options = parser.parse_args(arguments)
 
-    from vigor_jax import config as configs
-    from vigor_jax import datasets, report, tasks
-    from vigor_jax.workdir import results as runs
+    from vigor_jax import report, tasks
+    from vigor_jax.workdir import results
 
-    config = configs.parse(runs.read(options.run).config)
-    load, group = (datasets.load, config.data) if config.images is None else (datasets.load_images, config.images)
-    data, section = load(group, config.rendered_city), tasks.report_section(config.task)
-    print(report.write(options.run, None if section is None else functools.partial(section, data=data)))
+    config = tasks.parse_stored(results.read(options.run).config, options.run)
+    entry, own = tasks.entry(config.task), None
+    if entry.report is not None:
+        own = functools.partial(entry.report, data=entry.load(config))
+    print(report.write(options.run, own))
     return 0

@@ -1,42 +1,39 @@
-"""What a run may be told: the schema of every config, checked once at start into frozen dataclasses.
+"""What a run may be told: schemas of configs, checked once at start into frozen dataclasses.
 
 The command line stays ml_collections (`--config.optimizer.learning_rate=1e-4`); `parse` turns the resulting
-`ConfigDict` into a `Config`, so that a misspelt key or an impossible value fails in the first second.
+`ConfigDict` into a dataclass, so that a misspelt key or an impossible value fails in the first second. Here is what
+every run is told; what a task is told beside, its own folder says (`tasks/<task>/config.py`).
 """
 
-from vigor_jax.config.errors import ConfigError
-from vigor_jax.config.parsing import check_key, group_of, parse, to_dict
+from vigor_jax.config.errors import ConfigError, shown
+from vigor_jax.config.parsing import check_key, has_key, is_group, keys_of, parse, to_dict, tree_of
 from vigor_jax.config.schema import (
     BatchConfig,
-    ClassifierConfig,
     Config,
     DataConfig,
-    DistillationConfig,
-    GeocellConfig,
     ImageDataConfig,
-    LossConfig,
-    MiningConfig,
-    ModelConfig,
     OptimizerConfig,
     RenderedCityConfig,
+    Require,
 )
+from vigor_jax.config.values import check_rendered_city
 
 __all__ = [
     "BatchConfig",
-    "ClassifierConfig",
     "Config",
     "ConfigError",
     "DataConfig",
-    "DistillationConfig",
-    "GeocellConfig",
     "ImageDataConfig",
-    "LossConfig",
-    "MiningConfig",
-    "ModelConfig",
     "OptimizerConfig",
     "RenderedCityConfig",
+    "Require",
     "check_key",
-    "group_of",
+    "check_rendered_city",
+    "has_key",
+    "is_group",
+    "keys_of",
     "parse",
+    "shown",
     "to_dict",
+    "tree_of",
 ]

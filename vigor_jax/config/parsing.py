@@ -2,58 +2,85 @@
 
 import dataclasses
 import difflib
+import functools
 import sys
-import types
 import typing
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import dacite
 import ml_collections
 
 from vigor_jax.config.errors import ConfigError, shown
-from vigor_jax.config.schema import GROUPS_OF_CROSS_VIEW, GROUPS_OF_TASKS, Config
+from vigor_jax.config.schema import Config
 from vigor_jax.config.values import check_values
 
 _GREATEST = sys.float_info.max  # infinity is beyond it, and NaN not below
 
 
-def parse(config: ml_collections.ConfigDict | Mapping[str, Any]) -> Config:
-    """Checks a config and freezes it.
+Parsed = TypeVar("Parsed", bound=Config)
+
+
+def parse(config: ml_collections.ConfigDict | Mapping[str, Any], schema: type[Parsed]) -> Parsed:
+    """Checks a config against a schema and freezes it; `vigor_jax.tasks.parse` takes the schema of the config's task.
 
     Raises:
       ConfigError: unknown or missing key, wrong type, or a value that cannot work; says which and what is allowed.
     """
-    tree = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
-    _check_keys(Config, tree, prefix="config")
-    _check_groups(tree)
+    tree = tree_of(config)
+    _check_keys(schema, tree, prefix="config")
     try:
-        parsed = dacite.from_dict(Config, tree, dacite.Config(strict=True, cast=[tuple], type_hooks={float: float}))
+        parsed = dacite.from_dict(schema, tree, dacite.Config(strict=True, cast=[tuple], type_hooks={float: float}))
     except dacite.DaciteError as error:
         raise ConfigError(f"config: {error}") from error
     check_values(parsed)
     return parsed
 
 
-def check_key(path: str) -> None:
-    """Refuses a dotted key, such as batch.size, that no config has.
+def tree_of(config: ml_collections.ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+    """Makes a plain dict of a config, at the top at least."""
+    return config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
+
+
+def has_key(schema: type, path: str) -> bool:
+    """Says whether a schema has a dotted key, such as batch.size."""
+    hint: Any = schema
+    for part in path.split("."):
+        fields = keys_of(hint)
+        if part not in fields:
+            return False
+        hint = fields[part]
+    return True
+
+
+def check_key(path: str, schemas: Collection[type]) -> None:
+    """Refuses a dotted key that none of several schemas has.
 
     Raises:
       ConfigError: names the closest key and those allowed.
     """
-    schema: Any = Config
+    hints: list[Any] = list(schemas)
     prefix = "config"
     for part in path.split("."):
-        fields = typing.get_type_hints(schema) if dataclasses.is_dataclass(schema) else {}
-        if part not in fields:
-            raise _unknown(part, fields, prefix)
-        schema, prefix = group_of(fields[part]) or fields[part], f"{prefix}.{part}"
+        fields = [keys_of(hint) for hint in hints]
+        if not any(part in each for each in fields):
+            raise _unknown(part, dict.fromkeys(key for each in fields for key in each), prefix)
+        hints, prefix = [each[part] for each in fields if part in each], f"{prefix}.{part}"
 
 
-def group_of(hint: Any) -> type | None:
-    """The dataclass that a key's type says its group is, optional or not; None of keys that are values."""
-    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return next((member for member in members if dataclasses.is_dataclass(member)), None)
+def keys_of(hint: Any) -> dict[str, Any]:
+    """The keys of a schema or of a group, with their types; none of what is a value."""
+    return {field.name: _hints(hint)[field.name] for field in dataclasses.fields(hint)} if is_group(hint) else {}
+
+
+def is_group(hint: Any) -> bool:
+    """Says whether a key of this type holds a group of keys."""
+    return isinstance(hint, type) and dataclasses.is_dataclass(hint)
+
+
+@functools.cache
+def _hints(schema: type) -> dict[str, Any]:
+    return typing.get_type_hints(schema)
 
 
 def _unknown(key: str, allowed: Collection[str], prefix: str) -> ConfigError:
@@ -63,40 +90,21 @@ def _unknown(key: str, allowed: Collection[str], prefix: str) -> ConfigError:
     return ConfigError(f"{prefix}.{key} is not a config key.{hint}{choice}")
 
 
-def _check_keys(cls: type, tree: Mapping[str, Any], prefix: str) -> None:
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
+def _check_keys(schema: type, tree: Mapping[str, Any], prefix: str) -> None:
+    hints = keys_of(schema)
     for key, value in tree.items():
-        if key not in fields:
-            raise _unknown(str(key), fields, prefix)
-        group = group_of(hints[key])
-        if group is not None:
-            if value is None and group is not hints[key]:
-                continue  # optional
+        if key not in hints:
+            raise _unknown(str(key), hints, prefix)
+        if is_group(hints[key]):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{prefix}.{key} = {shown(value)}: expected a group of keys.")
-            _check_keys(group, value, f"{prefix}.{key}")
+            _check_keys(hints[key], value, f"{prefix}.{key}")
         else:
             _check_type(hints[key], value, f"{prefix}.{key}")
-    for name, field in fields.items():
+    for field in dataclasses.fields(schema):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in tree:
-            raise ConfigError(f"{prefix}.{name} is missing.")
-
-
-def _check_groups(tree: Mapping[str, Any]) -> None:
-    """Requires the groups that the task reads, and refuses those that only others read."""
-    needed = GROUPS_OF_TASKS.get(tree["task"], GROUPS_OF_CROSS_VIEW)
-    for name, hint in typing.get_type_hints(Config).items():
-        if group_of(hint) in (None, hint):
-            continue
-        if name in needed and tree.get(name) is None:
-            raise ConfigError(f"config.{name} is missing: config.task = {shown(tree['task'])} reads it.")
-        if name not in needed and tree.get(name) is not None:
-            raise ConfigError(
-                f"config.{name} is not read by config.task = {shown(tree['task'])}, which reads "
-                f"{' and '.join(f'config.{group}' for group in needed)}. Leave it out."
-            )
+        if required and field.name not in tree:
+            raise ConfigError(f"{prefix}.{field.name} is missing.")
 
 
 def _check_type(hint: Any, value: Any, key: str) -> None:
@@ -127,5 +135,5 @@ def _check_type(hint: Any, value: Any, key: str) -> None:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """A config as plain JSON-able data, for summary.json and the checkpoint's record; absent groups are left out."""
-    return {key: value for key, value in dataclasses.asdict(config).items() if value is not None}
+    """A config as plain JSON-able data, for summary.json and the checkpoint's record."""
+    return dataclasses.asdict(config)

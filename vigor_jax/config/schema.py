@@ -1,12 +1,16 @@
-"""What a run may be told: frozen dataclasses, a group of keys each."""
+"""What every run may be told, and the groups of keys that several tasks share: frozen dataclasses."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+Require = Callable[[bool, str, str], None]
+"""Raises a ConfigError unless the first argument holds: (holds, key, what is expected of the key's value)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Of cross-view tasks: which images, which cities, which protocol."""
+    """Of tasks on pairs of views: which images, which cities, which protocol."""
 
     name: str  # a data set of vigor_jax.datasets.REGISTRY
     root: str = ""  # raw data as downloaded (VIGOR); unused by rendered data
@@ -56,114 +60,6 @@ class ImageDataConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClassifierConfig:
-    """The network of tasks that classify images, and how it is tested."""
-
-    backbone: str  # a name of vigor_jax.models.registry.BACKBONES
-    # Before the logits, or after each fully connected layer (VGG); -1: what the backbone's paper has.
-    dropout: float = -1.0
-    # Of the running statistics of batch normalisation; 0: what the backbone's paper has, which suits long runs.
-    norm_momentum: float = 0.0
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
-    # A weight file of the backbone; its logits are left out if they are of another number of classes. Empty: random.
-    pretrained: str = ""
-    # Random kernels of VGG, whose paper has more than one way (models/vgg.py); empty: the backbone's own.
-    initialisation: Literal["", "he", "glorot", "normal"] = ""
-    # The workdir of a finished run of vgg11 or vgg11_lrn: a deeper VGG takes over its outer layers, as in the paper.
-    shallower: str = ""
-    test_scales: tuple[int, ...] = (256,)  # Q, of the shorter side; probabilities are averaged over several
-    # How the trained network is tested, at the end of the run, beside the centre crop of every evaluation: on whole
-    # images and their mirror images, on a grid of crops and theirs, or both.
-    test_protocol: Literal["centre_crop", "dense", "multi_crop", "dense_and_multi_crop"] = "centre_crop"
-    crops_per_side: int = 5  # of the grid; five make 150 crops at three scales, as in VGG's paper
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GeocellConfig:
-    """The cells of the globe that geolocation chooses among; see docs/geolocation.md."""
-
-    most: int = 10_000  # training photos in a cell, beyond which it is divided; PlaNet's, for 91 million photos
-    fewest: int = 50  # below which it is dropped with its photos; likewise
-    deepest: int = 30  # S2's level at which dividing ends; 12 is some 2 km, 30 a centimetre
-    place_at: Literal["most_probable", "mean"] = "most_probable"  # the centre of that cell, or of all by probability
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The two towers and their aggregation."""
-
-    # SAFA; generalised mean with a learnt power; mean of all positions; the mean and a layer shared by both views.
-    aggregation: Literal["safa", "gem", "average", "fully_connected"]
-    backbone: str = "vgg16"  # a backbone of vigor_jax.models.registry
-    width: float = 1.0  # of VGG: multiplies every channel count; the others have their width in their names
-    stride: int = 0  # pixels, of the backbone's map that is aggregated; 0 for its last map
-    norm_momentum: float = 0.0  # of the running statistics of batch normalisation; 0 for the backbone's own
-    num_heads: int = 8  # of the spatial-aware aggregation
-    channels_per_head: int = 0  # each head's channels are projected to so many; 0 keeps all of the backbone
-    descriptor_dim: int = 4096  # of the fully connected head; SAFA's is num_heads * channels
-    dropout: float = 0.2
-    centre_descriptor: bool = False  # subtract a running mean before normalising
-    # The 2x2 pool between a map of stride 16 or finer and SAFA; without it four times the positions.
-    final_pool: bool = True
-    compass_heads: bool = False  # SAFA's heads start each in a direction, the same in both views
-    aggregation_std: float = 0.005  # of the aggregation's first weights; random towers want them larger
-    # What places the query within its tile. Regression learns the offset itself, classification one of 10 x 10 cells.
-    offset_head: Literal["none", "regression", "classification"] = "none"
-    cell_position: Literal["best", "expectation"] = "best"  # of a classified offset
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
-    # Keep only what passes between a VGG's stages, or what a tower of another backbone begins with, and compute the
-    # rest again in the backward pass: less memory for a third more work.
-    remat: bool = False
-    pretrained: str = ""  # a weight file of the backbone; empty: random initialisation
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """The soft-margin triplet loss, and what the hybrid phase adds to it.
-
-    A loss of weight 0 is neither computed nor logged, and what it alone would read is not read.
-    """
-
-    alpha: float = 10.0
-    iou_weight: float = 0.0  # of the semi-positives' loss: 0.1 in the authors' code, 1 in the paper
-    # "ratio" is the published quotient of similarities, "difference" the same without the division, for centred
-    # descriptors, whose similarities pass through zero.
-    iou_form: Literal["ratio", "difference"] = "ratio"
-    offset_weight: float = 0.0  # of the offset head's loss: 0.01 in the authors' code
-    hybrid_from_epoch: int = 1  # counted from 1; the epochs before it train on the triplets alone
-    # Whether a semi-positive tile that does not contain the query (28 % of Seattle's) counts in its loss. Its target,
-    # the overlap with the tile centred on the query, is as exact as any, so it is kept.
-    uncovering_semi_positives: Literal["keep", "drop"] = "keep"
-
-    @property
-    def is_hybrid(self) -> bool:
-        """Whether any epoch trains on more than the triplets."""
-        return self.iou_weight > 0 or self.offset_weight > 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MiningConfig:
-    """Hard negatives: half of each batch is drawn from the tiles that the other half finds most similar."""
-
-    enabled: bool = False
-    capacity: int = 40_000  # tiles in the pool, at most; fewer if there are fewer that train
-    hardest: int = 100  # tiles remembered of each query
-    from_epoch: int = 2  # counted from 1; the embeddings of the first epoch say little yet
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DistillationConfig:
-    """Of distillation: whose embeddings the student learns."""
-
-    teacher: str  # workdir of a finished run, or a weight file
-    # Of image_distillation, whose teacher may be a weight file: the backbone that it is of. Empty: a run.
-    teacher_backbone: str = ""
-    # A linear layer with a bias, of each view, from the student's descriptor to the teacher's size. Without it the
-    # sizes must agree.
-    projection: bool = True
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """How gradients become updates, and the learning rate through the run; VIGOR's unless told otherwise.
 
@@ -190,39 +86,21 @@ class OptimizerConfig:
 class BatchConfig:
     """What a batch holds."""
 
-    size: int  # pairs, over all devices and hosts
-    one_city: bool = False  # draw each batch from a single city
-    augment: bool = False  # quarter turns of the tile with the roll of the panorama, mirror of both
+    size: int  # examples, over all devices and hosts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """One run."""
+    """What every run is told; each task adds groups and keys of its own (`tasks/<task>/config.py`)."""
 
     name: str  # the default workdir is runs/<name>
     task: str  # a task of vigor_jax.tasks.REGISTRY
     seed: int = 0
     epochs: int
-    # Groups without which some tasks cannot be; `_GROUPS_OF_TASKS` says which.
-    data: DataConfig | None = None
-    images: ImageDataConfig | None = None
-    classifier: ClassifierConfig | None = None
-    geocells: GeocellConfig | None = None
-    model: ModelConfig | None = None
-    distillation: DistillationConfig | None = None
-    rendered_city: RenderedCityConfig = RenderedCityConfig()
-    loss: LossConfig = LossConfig()
-    mining: MiningConfig = MiningConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     batch: BatchConfig
     evaluate_every_epochs: int = 1
-    # Pairs that a device encodes at a time in training; 0: all of its share of the batch at once. A smaller number
-    # needs less memory and a third more work; the loss stays that of the whole batch (`models/micro_batches.py`).
-    micro_batch_size: int = 0
     eval_batch_size: int = 64
-    # Retrieve by the mean similarity over the eight symmetries of a tile, and place by the mean offset: eight times the
-    # work and the memory.
-    eval_symmetries: bool = False
     log_every_steps: int = 50
     checkpoint_every_steps: int = 1000
     checkpoints_to_keep: int = 3  # newest; the best by the task's selection metric is kept beside them
@@ -231,13 +109,8 @@ class Config:
     # silences of a healthy run, compiling and saving on a slow disk, take minutes; a false alarm costs a page of log.
     stall_seconds: float = 600.0
 
+    # A key of those tasks that can encode a device's share of the batch in parts.
+    micro_batch_size: ClassVar[int] = 0
 
-# What each task cannot do without, of the groups that are None elsewhere. A task not named here reads what cross-view
-# does; whether there is such a task, `vigor_jax.tasks` says.
-GROUPS_OF_CROSS_VIEW = ("data", "model")
-GROUPS_OF_TASKS = {
-    "classification": ("images", "classifier"),
-    "geolocation": ("images", "classifier", "geocells"),
-    "cross_view_distillation": (*GROUPS_OF_CROSS_VIEW, "distillation"),
-    "image_distillation": ("images", "classifier", "distillation"),
-}
+    def check(self, require: Require) -> None:
+        """Refuses values of the task's own keys that cannot work, each by a call of `require`."""

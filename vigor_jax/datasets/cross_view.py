@@ -1,4 +1,4 @@
-"""What every prepared cross-view data set looks like to the rest of the house: tables and encoded images."""
+"""What every prepared cross-view data set looks like to those who use it: tables and encoded images."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -57,3 +57,7 @@ class CrossViewData:
     aerial: EncodedImages
     ground: EncodedImages
     fingerprint: str  # changes when any table or the image preparation does; a resume compares it
+
+    def described(self) -> str:
+        """Says in a line what there is."""
+        return f"{', '.join(self.cities)}: {len(self.tiles):,} tiles, {len(self.panoramas):,} panoramas"

@@ -1,4 +1,4 @@
-"""What every prepared data set of labelled images looks like to the rest of the house."""
+"""What every prepared data set of labelled images looks like to those who use it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -29,6 +29,12 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def described(self) -> str:
+        """Says in a line what there is."""
+        counts = {"train": self.train, "validation": self.validation, "test": self.test}
+        listed = ", ".join(f"{len(rows):,} {split}" for split, rows in counts.items())
+        return f"{self.name}: {len(self.class_names)} classes, {listed} images"
 
     @property
     def splits(self) -> dict[str, Int[np.ndarray, "rows"]]:

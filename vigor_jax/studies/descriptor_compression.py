@@ -7,11 +7,11 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from vigor_jax.config import Config
 from vigor_jax.input.randomness import fold
 from vigor_jax.models.variables import Variables
 from vigor_jax.parallel.sharded_rows import place_rows
 from vigor_jax.retrieval.compression import compressions
+from vigor_jax.tasks.cross_view.config import CrossViewConfig
 from vigor_jax.tasks.cross_view.task import CrossView
 
 # Of each view. Some 39 for each of product quantisation's 256 centroids, and with both views more than four times the
@@ -38,7 +38,7 @@ class CompressibleCrossView(CrossView):
       fit_panoramas: likewise of training panoramas.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: CrossViewConfig):
         """As `CrossView`, and draws what is fitted on."""
         super().__init__(config)
         self.fit_tiles = _draw(np.unique(self._data.panoramas.references[self._train]), config.seed, "tiles")

@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from vigor_jax import config as configs
+from vigor_jax import tasks
 from vigor_jax.config import Config, ConfigError
 from vigor_jax.errors import UserError
 from vigor_jax.models.vgg import scaled
@@ -110,7 +111,7 @@ def of_size(config: Config, size: str) -> Config:
     run = dataclasses.replace(config, model=model)
     # The name that main.py gives the run of a config which names its size.
     named = run if config.name.endswith(f"-{size}") else dataclasses.replace(run, name=f"{config.name}-{size}")
-    return configs.parse(configs.to_dict(named))
+    return tasks.parse(configs.to_dict(named))
 
 
 def _tower_channels(config: Config) -> int:
@@ -138,7 +139,7 @@ def _with_compressions(config: Config, size: str, workdir: Path, rows: list[Row]
     for sentence in left_out:
         logging.warning("Left out: %s", sentence)
     mesh = data_mesh()
-    variables = jax.device_put(finished_run.read(workdir).variables, replicated(mesh))
+    variables = jax.device_put(finished_run.read(workdir, tasks.parse_stored).variables, replicated(mesh))
     found = task.compressed(variables, mesh, components=components, code_bytes=code_bytes)
     compressed = []
     for each in found:

@@ -10,7 +10,7 @@ from absl import logging
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float32
 
-from vigor_jax import datasets
+from vigor_jax import datasets, tasks
 from vigor_jax.config import Config, ConfigError
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.encoding.stopping import never
@@ -64,7 +64,7 @@ def read(workdir: Path) -> Member:
       UserError: there is no finished run, its checkpoint is damaged, or its data is missing.
       ConfigError: it is a run of another task.
     """
-    run = finished_run.read(workdir)
+    run = finished_run.read(workdir, tasks.parse_stored)
     if run.config.task != "classification":
         raise ConfigError(
             f"{workdir} is a run of the task {run.config.task!r}, which gives no probabilities of classes. Name runs "

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from vigor_jax.config import Config
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.input import colour_shift
 from vigor_jax.input.labelled_batches import train_batches
 from vigor_jax.input.sampling import EpochPlan, host_rows
+from vigor_jax.tasks.classification.config import ClassificationConfig
 from vigor_jax.tasks.task import Batch
 
 _DECIDING = ("crop", "scales", "mirror", "colour_shift")  # of config.images, what the batches are made by
@@ -26,7 +26,7 @@ class PhotoTraining:
       fingerprint: what they are made from; a task adds what else it depends on.
     """
 
-    def __init__(self, config: Config, data: LabelledImages, *, with_labels: bool):
+    def __init__(self, config: ClassificationConfig, data: LabelledImages, *, with_labels: bool):
         """Plans the batches, with or without labels, and measures the photos' colours if they are to be shifted.
 
         Raises:

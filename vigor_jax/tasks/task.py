@@ -1,9 +1,10 @@
-"""The four functions by which the trainer knows a task, whatever it trains."""
+"""What the trainer knows of a task, whatever it trains."""
 
+import abc
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import numpy as np
@@ -42,9 +43,12 @@ class Evaluated:
     findings: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # of single examples, for the report
 
 
-@runtime_checkable
-class Task(Protocol):
+class Task(abc.ABC):
     """A model, a batch plan, a loss and an evaluation.
+
+    Four functions do the work: `init`, `batches`, `loss` and `evaluate`, and `table` prints what was found. Everything
+    else has a default, that of a task whose steps depend on nothing but the variables and whose batches on nothing but
+    the step.
 
     Attributes:
       steps_per_epoch: batches an epoch holds.
@@ -54,31 +58,29 @@ class Task(Protocol):
       carry_specs: how the leaves of the carry lie on the devices, a `PartitionSpec` tree or a prefix of one: "data"
         for rows over the devices, nothing for a copy on each.
       metrics_at_end: the keys of what `evaluate_at_end` returns.
+      memory_keys: the dotted keys of its config that decide how much memory a step takes, with how to change each and
+        what that changes beside; told when the devices have too little.
     """
 
     steps_per_epoch: int
     selection_metric: str | None
     fingerprint: dict[str, Any]
-    carry_specs: Any
-    metrics_at_end: frozenset[str]
+    carry_specs: Any = PartitionSpec()
+    metrics_at_end: frozenset[str] = frozenset()
+    memory_keys: Mapping[str, str] = {"batch.size": "fewer; another result"}
 
+    @abc.abstractmethod
     def init(self, key: jax.Array) -> Variables:
         """Fresh variables; float32; the same for the same key. On the host or on one device."""
-        ...
 
-    def init_carry(self, devices: int) -> Carry:
-        """What the first step is handed; traced. Rows over the devices are a multiple of `devices`, whose last ones
-        may be padding: a checkpoint is restored on another number of devices by cutting or zero-padding them.
-        """
-        ...
-
+    @abc.abstractmethod
     def batches(self, first_step: int) -> Iterator[Batch]:
         """This host's rows of the batches of steps first_step, first_step + 1, ... without end, read ahead of time.
 
         Every array is [global batch / hosts, ...]; the rows of host h are the h-th contiguous block.
         """
-        ...
 
+    @abc.abstractmethod
     def loss(
         self, variables: Variables, batch: dict[str, jax.Array], key: jax.Array, *, carry: Carry, axis_name: str
     ) -> tuple[jax.Array, LossOutput]:
@@ -93,24 +95,8 @@ class Task(Protocol):
           axis_name: the mapped axis, for collectives. The returned scalar is the loss of the global batch, equal on
             every device.
         """
-        ...
 
-    def take_feedback(self, step: int, feedback: Feedback) -> None:
-        """Takes what update `step` (counted from 0) sends back; called in order, right after the step was handed to
-        the devices, so the arrays are still being computed and this must not wait for them.
-        """
-        ...
-
-    def plan_state(self) -> dict[str, np.ndarray]:
-        """What the batches after the last `take_feedback` depend on beside the seed and the step, for the checkpoint;
-        of the same names, shapes and types throughout a run.
-        """
-        ...
-
-    def restore_plan(self, state: dict[str, np.ndarray]) -> None:
-        """Goes on from a `plan_state`; called before `batches`."""
-        ...
-
+    @abc.abstractmethod
     def evaluate(
         self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
     ) -> Evaluated:
@@ -125,7 +111,33 @@ class Task(Protocol):
         Raises:
           EvaluationStopped: once it said True.
         """
-        ...
+
+    @abc.abstractmethod
+    def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
+        """What the epoch table prints of an evaluation's metrics: for each split that they have (a row) its columns.
+
+        An earlier start of the run may have measured fewer splits than this one.
+        """
+
+    def init_carry(self, devices: int) -> Carry:
+        """What the first step is handed; traced. Rows over the devices are a multiple of `devices`, whose last ones
+        may be padding: a checkpoint is restored on another number of devices by cutting or zero-padding them.
+        """
+        return {}
+
+    def take_feedback(self, step: int, feedback: Feedback) -> None:
+        """Takes what update `step` (counted from 0) sends back; called in order, right after the step was handed to
+        the devices, so the arrays are still being computed and this must not wait for them.
+        """
+
+    def plan_state(self) -> dict[str, np.ndarray]:
+        """What the batches after the last `take_feedback` depend on beside the seed and the step, for the checkpoint;
+        of the same names, shapes and types throughout a run.
+        """
+        return {}
+
+    def restore_plan(self, state: dict[str, np.ndarray]) -> None:
+        """Goes on from a `plan_state`; called before `batches`."""
 
     def evaluate_at_end(
         self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
@@ -135,52 +147,21 @@ class Task(Protocol):
 
         Arguments and errors as of `evaluate`, after which it is called.
         """
-        ...
+        return {}
 
-    def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
-        """What the epoch table prints of an evaluation's metrics: for each split that they have (a row) its columns.
-
-        An earlier start of the run may have measured fewer splits than this one.
-        """
-        ...
+    def diagnose(self, metrics: dict[str, float]) -> str | None:
+        """A sentence for the log if the averaged training metrics of an interval show a known failure, else None."""
+        return None
 
     def report(self, workdir: Path) -> Path | None:
         """Writes a page about the run that ended in `workdir`, from its summary, metrics and findings.
 
         Returns:
-          The page; None if there is none.
+          The page, here one without a section of its own; None if there is none.
         """
-        ...
+        from vigor_jax import report  # its libraries take a second to load, which a start need not wait for
 
-    def diagnose(self, metrics: dict[str, float]) -> str | None:
-        """A sentence for the log if the averaged training metrics of an interval show a known failure, else None."""
-        ...
+        return report.write(workdir)
 
-
-class WithoutCarry:
-    """For tasks whose steps depend on nothing but the variables and whose batches on nothing but the step, and whose
-    every evaluation measures all there is.
-    """
-
-    carry_specs: Any = PartitionSpec()
-    metrics_at_end: frozenset[str] = frozenset()
-
-    def init_carry(self, devices: int) -> Carry:
-        """Nothing."""
-        return {}
-
-    def take_feedback(self, step: int, feedback: Feedback) -> None:
-        """Nothing comes back."""
-
-    def plan_state(self) -> dict[str, np.ndarray]:
-        """Nothing."""
-        return {}
-
-    def restore_plan(self, state: dict[str, np.ndarray]) -> None:
-        """Nothing is to be restored."""
-
-    def evaluate_at_end(
-        self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
-    ) -> dict[str, float]:
-        """Nothing more."""
-        return {}
+    def close(self) -> None:
+        """Ends what the task has running, such as threads; called once, whatever ends the start."""

@@ -85,7 +85,7 @@ def compile_on_all_hosts(update: CompiledStep, state: TrainState, batch: Batch, 
         if made.memory is not None:
             limit = memory.limit(run.mesh.local_devices)
             logging.info("%s", made.memory.sentence(limit))
-            too_little_memory.require_room(made.memory, limit, run.config)
+            too_little_memory.require_room(made.memory, limit, run.config, run.task)
 
     hosts.together(compile)
 

@@ -35,7 +35,7 @@ def explained(run: RunContext) -> Iterator[None]:
             raise
         raise TooLittleMemory(
             f"The devices' memory does not hold this run: {str(error).splitlines()[0]}\n"
-            f"{too_little_memory.advice(run.config)}"
+            f"{too_little_memory.advice(run.config, run.task)}"
         ) from error
     except OSError as error:
         if not disk_space.is_exhausted(error):

@@ -1,11 +1,13 @@
 """What to do when the devices' memory does not hold a run."""
 
+import operator
+
 import jax
 from absl import logging
 
 from vigor_jax.config import Config
 from vigor_jax.errors import UserError
-from vigor_jax.models import registry
+from vigor_jax.tasks.task import Task
 from vigor_jax.train.memory import Limit, readable
 from vigor_jax.train.step_memory import StepMemory
 
@@ -19,7 +21,7 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
 
-def require_room(memory: StepMemory, limit: Limit | None, config: Config) -> None:
+def require_room(memory: StepMemory, limit: Limit | None, config: Config, task: Task) -> None:
     """Refuses a step that cannot fit by what the compiler and the devices say of it.
 
     Devices that share the host's memory are not certain of theirs, so there it is a warning.
@@ -29,31 +31,21 @@ def require_room(memory: StepMemory, limit: Limit | None, config: Config) -> Non
     """
     if limit is None or memory.step <= limit.bytes:
         return
+    ways = advice(config, task)
     if limit.is_shared:
-        logging.warning("A step takes %s, more than there is: %s.\n%s", readable(memory.step), limit, advice(config))
+        logging.warning("A step takes %s, more than there is: %s.\n%s", readable(memory.step), limit, ways)
         return
-    raise TooLittleMemory(f"The devices' memory does not hold a step. {memory.sentence(limit)}\n{advice(config)}")
+    raise TooLittleMemory(f"The devices' memory does not hold a step. {memory.sentence(limit)}\n{ways}")
 
 
-def advice(config: Config) -> str:
+def advice(config: Config, task: Task) -> str:
     """The keys that decide how much memory a run takes, with what each would change beside."""
-    ways = []
-    if config.model is not None:
-        micro = config.micro_batch_size
-        encoded = f"now {micro} pairs encoded at a time" if micro else "now 0: all of a device's pairs encoded at once"
-        remat = f"config.model.remat=True (now {config.model.remat})"
-        ways.append(f"{remat}: activations are computed again in the backward pass; the same loss, a third more work")
-        if not registry.entry(config.model.backbone).normalises_by_batch:
-            ways.append(
-                f"config.micro_batch_size ({encoded}): fewer; still the loss of the whole batch, a third more work"
-            )
-    less = "each query then learns from fewer negatives" if ways else "another result"
-    ways.append(f"config.batch.size (now {config.batch.size}): fewer; {less}")
-    if config.images is not None:
-        ways.append(f"config.images.crop (now {config.images.crop}): smaller; another result")
+    ways = [
+        f"  config.{key} (now {operator.attrgetter(key)(config)}): {change}\n"
+        for key, change in task.memory_keys.items()
+    ]
     return (
-        "What makes it smaller:\n"
-        + "".join(f"  {way}\n" for way in ways)
-        + f"If it happened in an evaluation, config.eval_batch_size (now {config.eval_batch_size}): fewer; the same "
+        f"What makes it smaller:\n{''.join(ways)}"
+        f"If it happened in an evaluation, config.eval_batch_size (now {config.eval_batch_size}): fewer; the same "
         "results. More devices share the batch among them."
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from vigor_jax import config as configs
-from vigor_jax.config import Config, ConfigError
+from vigor_jax.config import Config
 from vigor_jax.workdir import checkpoint_files, checksum, seal, summary
 from vigor_jax.workdir.errors import DamagedCheckpoint, NoFinishedRun
+
+ParseStored = Callable[[Mapping[str, Any], Path], Config]
 
 _VARIABLES = ("params", "model_state")  # of all that a checkpoint's state holds
 
@@ -24,7 +26,6 @@ class FinishedRun:
 
     Attributes:
       workdir: of the run.
-      config: of the run.
       step: updates done.
       variables: Flax collections, "params" and the model's own; on the host.
     """
@@ -44,11 +45,12 @@ def digest(variables: dict[str, Any]) -> str:
     return whole.hexdigest()[:16]
 
 
-def read(workdir: Path, checkpoint: str = "last") -> FinishedRun:
+def read(workdir: Path, parse: ParseStored, checkpoint: str = "last") -> FinishedRun:
     """Reads the summary and the variables of a checkpoint.
 
     Args:
       workdir: of the run.
+      parse: makes a config of what the summary has of it and of the workdir; `tasks.parse_stored`.
       checkpoint: "last"; "best", by the metric that the run selected by; or the step of one that was kept.
 
     Raises:
@@ -60,7 +62,7 @@ def read(workdir: Path, checkpoint: str = "last") -> FinishedRun:
     found = summary.read(workdir)
     step = _step(workdir, found, checkpoint)
     return FinishedRun(
-        workdir, _config(workdir, found), step, _variables(workdir / checkpoint_files.FOLDER / str(step))
+        workdir, parse(found["config"], workdir), step, _variables(workdir / checkpoint_files.FOLDER / str(step))
     )
 
 
@@ -77,13 +79,6 @@ def _step(workdir: Path, found: dict[str, Any], checkpoint: str) -> int:
         return step
     known = ", ".join(f"{each} (the best)" if each == best else str(each) for each in kept)
     raise NoFinishedRun(f"{folder} holds no checkpoint {checkpoint!r}. Those of these steps were kept: {known}.")
-
-
-def _config(workdir: Path, found: dict[str, Any]) -> Config:
-    try:
-        return configs.parse(found["config"])
-    except ConfigError as error:
-        raise ConfigError(f"the run in {workdir} has a config that this version does not take: {error}") from error
 
 
 def _variables(checkpoint: Path) -> dict[str, Any]:

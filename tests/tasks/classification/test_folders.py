@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vigor_jax import config as configs
+from vigor_jax import tasks
 from vigor_jax.datasets.image_codec import encode_png
 from vigor_jax.models import registry
 from vigor_jax.models.mobilenet import MobileNetHead
@@ -44,7 +44,7 @@ def folders(tmp_path):
 def test_folders_are_prepared_learnt_tested_and_shown(run_command, folders, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(registry.BACKBONES, "tiny", registry.BackboneEntry(Tiny, MobileNetHead, 32, "tf", 0.0))
     images = {"name": "image_folders", "root": str(folders), "data_dir": str(tmp_path / "prepared")}
-    config = configs.parse(
+    config = tasks.parse(
         {
             "name": "folders",
             "task": "classification",

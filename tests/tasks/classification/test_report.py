@@ -36,7 +36,7 @@ def test_the_page_is_made_again_of_labelled_images(
     run_command, write_class_run, class_data, tmp_path, monkeypatch, capsys
 ):
     asked = []
-    monkeypatch.setattr(datasets, "load_images", lambda images, city: asked.append(images.name) or class_data)
+    monkeypatch.setattr(datasets, "load_images", lambda images, city, **_: asked.append(images.name) or class_data)
     assert run_command("report", write_class_run(tmp_path)) == 0
     assert asked == ["image_folders"]
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from vigor_jax import config as configs
+from vigor_jax import tasks
 from vigor_jax.config import ConfigError
 from vigor_jax.datasets.image_codec import encode_png
 from vigor_jax.datasets.labelled_images import LabelledImages
@@ -60,7 +60,7 @@ def config_of(**chosen):
         "optimizer": {"learning_rate": 1e-3},
         "batch": {"size": 8},
     }
-    return configs.parse(tree)
+    return tasks.parse(tree)
 
 
 @pytest.fixture

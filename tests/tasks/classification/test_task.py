@@ -14,6 +14,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vigor_jax import config as configs
+from vigor_jax import tasks
 from vigor_jax.datasets.image_codec import decode, encode_png
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.encoding.stopping import EvaluationStopped
@@ -84,7 +85,7 @@ def config_of(**changes) -> configs.Config:
     for path, value in changes.items():
         group, key = path.split(".")
         tree[group][key] = value
-    return configs.parse(tree)
+    return tasks.parse(tree)
 
 
 def task_of(data, **changes) -> Classification:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vigor_jax import config as configs
+from vigor_jax import tasks
 from vigor_jax.config import ConfigError
 from vigor_jax.datasets.image_codec import decode, encode_png
 from vigor_jax.datasets.labelled_images import LabelledImages
@@ -58,7 +59,7 @@ def data() -> LabelledImages:
 
 
 def config_of(protocol: str, backbone: str = "tiny", *, mirror: bool = True, **changes) -> configs.Config:
-    return configs.parse(
+    return tasks.parse(
         {
             "name": "noise",
             "task": "classification",

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from vigor_jax import config as configs
 from vigor_jax import datasets, tasks
-from vigor_jax.config import Config, ConfigError, ModelConfig
+from vigor_jax.config import Config, ConfigError
 from vigor_jax.models import registry
 from vigor_jax.models.pretrained.conversion import variable_shapes
 from vigor_jax.models.pretrained.weight_file_error import WeightFileError
+from vigor_jax.tasks.cross_view.config import ModelConfig
 from vigor_jax.tasks.cross_view.towers import check_towers, read_weights
 
 _VALID = {
@@ -34,7 +34,7 @@ def _config(*, micro_batch_size: int = 0, aerial_size: tuple[int, int] = (64, 64
         "data": {**_VALID["data"], "aerial_size": aerial_size},
         "micro_batch_size": micro_batch_size,
     }
-    return configs.parse({**_VALID, **changes})
+    return tasks.parse({**_VALID, **changes})
 
 
 @pytest.mark.parametrize(

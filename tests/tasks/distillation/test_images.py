@@ -14,7 +14,6 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vigor_jax import config as configs
 from vigor_jax import datasets, tasks
 from vigor_jax.config import ConfigError
 from vigor_jax.datasets.image_codec import decode, encode_png
@@ -128,12 +127,12 @@ def teacher(taught, tmp_path_factory, leave_run):
     workdir = tmp_path_factory.mktemp("teacher")
     tree = tree_of(**{"task": "classification", "classifier.backbone": "wide"})
     del tree["distillation"]
-    leave_run(workdir, configs.parse(tree), taught[1])
+    leave_run(workdir, tasks.parse(tree), taught[1])
     return workdir
 
 
 def task_of(data, teacher, **changes):
-    return ImageDistillation(configs.parse(tree_of(**{"distillation.teacher": str(teacher)} | changes)), data)
+    return ImageDistillation(tasks.parse(tree_of(**{"distillation.teacher": str(teacher)} | changes)), data)
 
 
 def unit(rows):
@@ -235,7 +234,7 @@ def test_labels_are_not_read_and_a_run_ends_nearer_to_its_teacher(data, teacher,
     found = []
     for labels in (data.labels, 1 - data.labels):
         relabelled = dataclasses.replace(data, labels=labels.astype(np.int32))
-        config = configs.parse(tree_of(**{"distillation.teacher": str(teacher), "epochs": 4}))
+        config = tasks.parse(tree_of(**{"distillation.teacher": str(teacher), "epochs": 4}))
         monkeypatch.setattr(loop.tasks, "create", lambda config, of=relabelled: ImageDistillation(config, of))
         found.append(loop.train_and_evaluate(config, tmp_path / str(labels[0]))["metrics"])
     assert found[0] == found[1]
@@ -252,8 +251,8 @@ def test_labels_are_not_read_and_a_run_ends_nearer_to_its_teacher(data, teacher,
 
 
 def test_the_registry_makes_the_task_of_the_images_that_the_config_names(data, teacher, monkeypatch):
-    monkeypatch.setattr(datasets, "load_images", lambda images, city: {"image_folders": data}[images.name])
-    config = configs.parse(tree_of(**{"distillation.teacher": str(teacher)}))
+    monkeypatch.setattr(datasets, "load_images", lambda images, city, **_: {"image_folders": data}[images.name])
+    config = tasks.parse(tree_of(**{"distillation.teacher": str(teacher)}))
     task = tasks.create(config)
     assert isinstance(task, ImageDistillation)
     assert task.fingerprint == task_of(data, teacher).fingerprint

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vigor_jax import config as configs
-from vigor_jax import geometry, report
+from vigor_jax import geometry, report, tasks
 from vigor_jax.config import ConfigError
 from vigor_jax.datasets.image_codec import encode_png
 from vigor_jax.datasets.labelled_images import LabelledImages
@@ -64,7 +64,7 @@ def data() -> LabelledImages:
 
 
 def config_of(place_at="most_probable") -> configs.Config:
-    return configs.parse(
+    return tasks.parse(
         {
             "name": "towns",
             "task": "geolocation",

@@ -5,17 +5,19 @@ import jax.numpy as jnp
 from absl import logging
 from flax import traverse_util
 
-from vigor_jax.config import Config
 from vigor_jax.models import registry
 from vigor_jax.models.classifier import Classifier, classifier
 from vigor_jax.models.pretrained import WeightFileError
 from vigor_jax.models.pretrained.loading import load
 from vigor_jax.models.variables import Variables
+from vigor_jax.tasks.classification.config import ClassificationConfig
 
 _LOGITS = frozenset({"params/logits/kernel", "params/logits/bias"})
 
 
-def of(config: Config, classes: int, *, axis_name: str | None) -> tuple[Classifier, str, Variables | None]:
+def of(
+    config: ClassificationConfig, classes: int, *, axis_name: str | None
+) -> tuple[Classifier, str, Variables | None]:
     """(The network, the name of its preprocessing, the variables of its weight file or None if it has none).
 
     Args:

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
-from vigor_jax.config import Config, ConfigError
+from vigor_jax import tasks
+from vigor_jax.config import ConfigError
 from vigor_jax.models.variables import Variables
+from vigor_jax.tasks.classification.config import ClassificationConfig
 from vigor_jax.workdir import finished_run
 
 _SHALLOW = ("vgg11", "vgg11_lrn")  # A and A-LRN, whose outer layers every deeper configuration has
 
 
-def read(config: Config) -> Variables | None:
+def read(config: ClassificationConfig) -> Variables | None:
     """The variables of the run that `config.classifier.shallower` names; None if it names none.
 
     What of them a deeper network takes over says `models.vgg_from_shallower`, which also compares the shapes.
@@ -21,10 +23,11 @@ def read(config: Config) -> Variables | None:
     name = config.classifier.shallower
     if not name:
         return None
-    run = finished_run.read(Path(name))
-    where, theirs = f"config.classifier.shallower = {name!r}", run.config.classifier
+    run = finished_run.read(Path(name), tasks.parse_stored)
+    where = f"config.classifier.shallower = {name!r}"
     if run.config.task != config.task:
         raise ConfigError(f"{where}: a run of the task {run.config.task!r}. Name one of {config.task!r}.")
+    theirs = run.config.classifier
     if theirs.backbone not in _SHALLOW:
         raise ConfigError(f"{where}: a run of {theirs.backbone}. Name one of {' or '.join(_SHALLOW)}.")
     if theirs.pretrained:

@@ -12,7 +12,6 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
-from vigor_jax.config import Config
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.encoding.stopping import never
 from vigor_jax.losses import cross_entropy
@@ -23,23 +22,25 @@ from vigor_jax.models.variables import Variables
 from vigor_jax.models.vgg_from_shallower import vgg_from_shallower
 from vigor_jax.parallel.mesh import AXIS
 from vigor_jax.tasks.classification import network, shallower_vgg
+from vigor_jax.tasks.classification.config import ClassificationConfig
 from vigor_jax.tasks.classification.evaluation import ClassificationEvaluation
 from vigor_jax.tasks.classification.measure import Measure
 from vigor_jax.tasks.classification.testing import ClassifierTesting
 from vigor_jax.tasks.photo_training import PhotoTraining
-from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, WithoutCarry
+from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Task
 from vigor_jax.workdir.results import Results
 
 if TYPE_CHECKING:
     from vigor_jax.report.page import Content
 
 
-class Classification(WithoutCarry):
+class Classification(Task):
     """A network trained by cross-entropy and measured by how often its most probable class is right."""
 
     selection_metric = "validation/top1"
+    memory_keys = Task.memory_keys | {"images.crop": "smaller; another result"}
 
-    def __init__(self, config: Config, data: LabelledImages, measure: Measure):
+    def __init__(self, config: ClassificationConfig, data: LabelledImages, measure: Measure):
         """Builds the model and plans the batches.
 
         Args:

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float32, Int
 
-from vigor_jax.config import Config, ConfigError
+from vigor_jax.config import ConfigError
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.encoding.on_host import Read
 from vigor_jax.encoding.stopping import never
@@ -19,6 +19,7 @@ from vigor_jax.input import labelled_batches
 from vigor_jax.models import registry
 from vigor_jax.models.classifier import Classifier
 from vigor_jax.models.variables import Variables
+from vigor_jax.tasks.classification.config import ClassificationConfig
 from vigor_jax.tasks.classification.probabilities import OverScales, TestingProtocol, mean_of
 
 
@@ -30,7 +31,7 @@ class ClassifierTesting:
       names_at_end: of the ways beyond it, in the order of `at_end`.
     """
 
-    def __init__(self, config: Config, model: Classifier, preprocessing: str, data: LabelledImages):
+    def __init__(self, config: ClassificationConfig, model: Classifier, preprocessing: str, data: LabelledImages):
         """Compiles nothing yet.
 
         Args:

@@ -1,1 +1,35 @@
 """Cross-view geo-localization: street panoramas and the aerial tiles that contain them."""
+
+from typing import TYPE_CHECKING
+
+from vigor_jax.tasks.cross_view.config import CrossViewConfig, PairConfig
+from vigor_jax.tasks.entry import TaskEntry
+
+if TYPE_CHECKING:
+    from vigor_jax.datasets.cross_view import CrossViewData
+    from vigor_jax.report.page import Content
+    from vigor_jax.tasks.task import Task
+    from vigor_jax.workdir.results import Results
+
+
+def load(config: PairConfig, *, verify: bool = False) -> "CrossViewData":
+    """Opens or prepares the cities of a config."""
+    from vigor_jax import datasets
+
+    return datasets.load(config.data, config.rendered_city, verify=verify)
+
+
+def _report(results: "Results", data: "CrossViewData") -> "Content":
+    """Makes what the page of a run shows of its queries."""
+    from vigor_jax.tasks.cross_view.report import content
+
+    return content(results, data)
+
+
+def _create(config: CrossViewConfig) -> "Task":
+    from vigor_jax.tasks.cross_view.task import CrossView
+
+    return CrossView(config)
+
+
+ENTRY = TaskEntry(CrossViewConfig, _create, load, _report)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from vigor_jax.config import Config, ConfigError
+from vigor_jax.config import ConfigError
 from vigor_jax.input.mined_batches import MinedBatchPlan
 from vigor_jax.input.pipeline_depth import require_known_in_time
 from vigor_jax.input.sampling import BatchPlan
@@ -16,6 +16,7 @@ from vigor_jax.mining.feedback import FeedbackThread
 from vigor_jax.mining.mined_table import MinedTable
 from vigor_jax.models.cross_view import Pairs
 from vigor_jax.parallel.mesh import AXIS
+from vigor_jax.tasks.cross_view.config import CrossViewConfig
 from vigor_jax.tasks.task import Carry, Feedback
 
 # Steps from a batch's hardest tiles to the first batch drawn with them. Fixed, so that neither the speed of the
@@ -35,7 +36,7 @@ class HardNegatives:
 
     def __init__(
         self,
-        config: Config,
+        config: CrossViewConfig,
         references: Int[np.ndarray, "examples 4"],
         city: Int[np.ndarray, "examples"],
         plan: BatchPlan,

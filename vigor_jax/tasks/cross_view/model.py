@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from vigor_jax.config import ModelConfig
 from vigor_jax.models.cross_view import CrossViewModel
 from vigor_jax.models.offset_cells import CELLS, centre_of_best, expectation
+from vigor_jax.tasks.cross_view.config import ModelConfig
 
 _OFFSET_OUTPUTS = {"none": 0, "regression": 2, "classification": CELLS**2}
 

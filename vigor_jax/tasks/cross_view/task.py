@@ -13,33 +13,34 @@ from absl import logging
 from jaxtyping import Array, Float
 
 from vigor_jax import datasets, geometry
-from vigor_jax.config import Config
 from vigor_jax.datasets import protocol
 from vigor_jax.encoding.stopping import never
 from vigor_jax.input.batches import Hybrid, train_batches
 from vigor_jax.input.sampling import BatchPlan, host_rows
 from vigor_jax.losses import iou_difference, iou_ratio, offset_classification, offset_regression, soft_margin_triplet
+from vigor_jax.models import registry
 from vigor_jax.models.cross_view import CrossViewModel, with_tower_weights
 from vigor_jax.models.micro_batches import training_pairs
 from vigor_jax.models.offset_cells import cell_of, require_covered
 from vigor_jax.models.variables import Variables
+from vigor_jax.tasks.cross_view.config import PairConfig
 from vigor_jax.tasks.cross_view.evaluation import Evaluation
 from vigor_jax.tasks.cross_view.hard_negatives import HardNegatives
 from vigor_jax.tasks.cross_view.model import cross_view_model, offset_of
 from vigor_jax.tasks.cross_view.towers import check_towers, read_weights
 from vigor_jax.tasks.embedding_spread import spread
-from vigor_jax.tasks.task import Batch, Carry, Evaluated, Feedback, LossOutput, WithoutCarry
+from vigor_jax.tasks.task import Batch, Carry, Evaluated, Feedback, LossOutput, Task
 
 # Equal descriptors make every triplet cost log(1 + exp(0)).
 _COLLAPSED_LOSS = math.log(2)
 
 
-class CrossView(WithoutCarry):
+class CrossView(Task):
     """Two towers trained by VIGOR's losses and evaluated by exact retrieval and the distance in metres."""
 
     selection_metric: str | None = "validation/top1"
 
-    def __init__(self, config: Config):
+    def __init__(self, config: PairConfig):
         """Prepares or opens the data set, divides it, and builds the model.
 
         Raises:
@@ -95,6 +96,7 @@ class CrossView(WithoutCarry):
             self._plan, self.carry_specs = self._mining.plan, self._mining.carry_specs
         else:
             self._plan = plan
+        self.memory_keys = _memory_keys(config)
         self._splits = splits.evaluations
         self._evaluation = self._evaluation_of(self._model, offset_of(config.model))
 
@@ -258,3 +260,13 @@ class CrossView(WithoutCarry):
             f"are equal (spread {smallest:.1e}). It will not recover; try a lower config.optimizer.learning_rate, "
             "config.model.centre_descriptor=True, a larger config.model.aggregation_std or pretrained weights."
         )
+
+
+def _memory_keys(config: PairConfig) -> dict[str, str]:
+    keys = {
+        "model.remat": "True: activations are computed again in the backward pass; the same loss, a third more work"
+    }
+    if not registry.entry(config.model.backbone).normalises_by_batch:
+        parts = "pairs encoded at a time, 0 for all of a device's at once: fewer; still the loss of the whole batch, a "
+        keys["micro_batch_size"] = f"{parts}third more work"
+    return keys | {"batch.size": "fewer; each query then learns from fewer negatives"}

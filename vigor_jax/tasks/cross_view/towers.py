@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from vigor_jax.config import Config, ConfigError, ModelConfig
+from vigor_jax.config import ConfigError
 from vigor_jax.errors import UserError
 from vigor_jax.models import registry, towers
 from vigor_jax.models.pretrained.loading import load
+from vigor_jax.tasks.cross_view.config import ModelConfig, PairConfig
 
 
-def check_towers(config: Config) -> None:
+def check_towers(config: PairConfig) -> None:
     """Refuses backbones that are not there, and keys that do not go with the backbone.
 
     Raises:

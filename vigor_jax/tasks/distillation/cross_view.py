@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from vigor_jax.config import Config, ConfigError
+from vigor_jax.config import ConfigError
 from vigor_jax.encoding.stopping import never
 from vigor_jax.losses import embedding_distance
 from vigor_jax.models import CrossViewModel
@@ -15,6 +15,7 @@ from vigor_jax.models.variables import Variables
 from vigor_jax.tasks.cross_view.model import cross_view_model
 from vigor_jax.tasks.cross_view.task import CrossView
 from vigor_jax.tasks.distillation import cross_view_teacher
+from vigor_jax.tasks.distillation.config import CrossViewDistillationConfig
 from vigor_jax.tasks.distillation.same_teacher import TEACHER, SameTeacher, divided
 from vigor_jax.tasks.embedding_spread import spread
 from vigor_jax.tasks.task import Carry, Evaluated, LossOutput
@@ -34,7 +35,7 @@ class CrossViewDistillation(SameTeacher, CrossView):
     would take a batch's off in training and a running one in evaluation, an error that no training removes.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: CrossViewDistillationConfig):
         """As `CrossView`, and reads the teacher.
 
         Raises:

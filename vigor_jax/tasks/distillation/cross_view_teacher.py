@@ -7,11 +7,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from vigor_jax.config import Config, ConfigError
+from vigor_jax import tasks
+from vigor_jax.config import ConfigError
 from vigor_jax.models import CrossViewModel
 from vigor_jax.models.variables import Variables
 from vigor_jax.tasks.cross_view.model import cross_view_model
 from vigor_jax.tasks.cross_view.towers import read_weights
+from vigor_jax.tasks.distillation.config import CrossViewDistillationConfig
 from vigor_jax.workdir import finished_run
 
 
@@ -51,7 +53,7 @@ class CrossViewTeacher:
         )
 
 
-def read(config: Config) -> CrossViewTeacher:
+def read(config: CrossViewDistillationConfig) -> CrossViewTeacher:
     """The teacher that the config of a student names.
 
     Raises:
@@ -59,7 +61,7 @@ def read(config: Config) -> CrossViewTeacher:
       ConfigError: it is a run of another task, or of images of another size.
     """
     workdir = Path(config.distillation.teacher)
-    run = finished_run.read(workdir)
+    run = finished_run.read(workdir, tasks.parse_stored)
     where = f"config.distillation.teacher = {config.distillation.teacher!r}"
     if run.config.task not in ("cross_view", "cross_view_distillation"):
         raise ConfigError(

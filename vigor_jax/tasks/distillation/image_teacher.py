@@ -9,7 +9,8 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Array, Float, UInt8
 
-from vigor_jax.config import Config, ConfigError
+from vigor_jax import tasks
+from vigor_jax.config import ConfigError
 from vigor_jax.models import registry
 from vigor_jax.models.classifier import Classifier, classifier
 from vigor_jax.models.descriptor import unit_norm
@@ -17,6 +18,7 @@ from vigor_jax.models.preprocessing import preprocess
 from vigor_jax.models.pretrained import WeightFileError
 from vigor_jax.models.pretrained.loading import load
 from vigor_jax.models.variables import Variables
+from vigor_jax.tasks.distillation.config import ImageDistillationConfig
 from vigor_jax.workdir import finished_run
 
 
@@ -56,7 +58,7 @@ class ImageTeacher:
         return unit_norm(self.model.apply(variables, pixels, method="features"))
 
 
-def read(config: Config) -> ImageTeacher:
+def read(config: ImageDistillationConfig) -> ImageTeacher:
     """The teacher that the config of a student names.
 
     Raises:
@@ -74,10 +76,10 @@ def read(config: Config) -> ImageTeacher:
     return ImageTeacher(model, preprocessing, variables, finished_run.digest(variables), shape[1])
 
 
-def _of_run(config: Config) -> tuple[Classifier, str, Variables]:
+def _of_run(config: ImageDistillationConfig) -> tuple[Classifier, str, Variables]:
     workdir = Path(config.distillation.teacher)
-    run = finished_run.read(workdir)
-    theirs = run.config.classifier
+    run = finished_run.read(workdir, tasks.parse_stored)
+    theirs = getattr(run.config, "classifier", None)
     if theirs is None:
         raise ConfigError(
             f"config.distillation.teacher = {config.distillation.teacher!r}: a run of the task {run.config.task!r}, "
@@ -99,7 +101,7 @@ def _of_run(config: Config) -> tuple[Classifier, str, Variables]:
     return model, preprocessing, without_logits(variables)
 
 
-def _of_file(config: Config) -> tuple[Classifier, str, Variables]:
+def _of_file(config: ImageDistillationConfig) -> tuple[Classifier, str, Variables]:
     name, path = config.distillation.teacher_backbone, config.distillation.teacher
     model = classifier(name, 1, dtype=jnp.dtype(config.classifier.dtype), image_size=config.images.crop)
     loaded = load(model, name, path, allow_partial=True)

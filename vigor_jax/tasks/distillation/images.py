@@ -10,7 +10,6 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float, Int, UInt8
 
-from vigor_jax.config import Config
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.encoding.on_host import HostEncoder
 from vigor_jax.encoding.stopping import never
@@ -24,15 +23,16 @@ from vigor_jax.parallel.mesh import AXIS
 from vigor_jax.retrieval.embedding_agreement import embedding_agreement, nearest_others
 from vigor_jax.tasks.classification import network
 from vigor_jax.tasks.distillation import image_teacher
+from vigor_jax.tasks.distillation.config import ImageDistillationConfig
 from vigor_jax.tasks.distillation.same_teacher import TEACHER, SameTeacher, divided
 from vigor_jax.tasks.embedding_spread import spread
 from vigor_jax.tasks.photo_training import PhotoTraining
-from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, WithoutCarry
+from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Task
 
 _PIXELS = 16  # side of the images whose pixels are compared
 
 
-class ImageDistillation(SameTeacher, WithoutCarry):
+class ImageDistillation(SameTeacher, Task):
     """A student trained to its teacher's unit embeddings of the same images (MobileNet, section 2.7).
 
     The teacher's embedding is what its logits are made of. The student is a classifier whose "logits" are the
@@ -43,8 +43,9 @@ class ImageDistillation(SameTeacher, WithoutCarry):
     """
 
     selection_metric = "validation/cosine"
+    memory_keys = Task.memory_keys | {"images.crop": "smaller; another result"}
 
-    def __init__(self, config: Config, data: LabelledImages):
+    def __init__(self, config: ImageDistillationConfig, data: LabelledImages):
         """Reads the teacher, builds the student and plans the batches.
 
         Raises:

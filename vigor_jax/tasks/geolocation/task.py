@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import logging
 
-from vigor_jax.config import Config, ConfigError
+from vigor_jax.config import ConfigError
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.geocells import Cells, partition
 from vigor_jax.geocells.cell_id import token
 from vigor_jax.tasks.classification.task import Classification
+from vigor_jax.tasks.geolocation.config import GeolocationConfig
 from vigor_jax.tasks.geolocation.measure import GeolocationMeasure
 from vigor_jax.workdir.results import Results
 
@@ -28,7 +29,7 @@ CELLS_FILE = "cells.json"
 class Geolocation(Classification):
     """Classification whose classes are S2 cells with about equally many training photos each."""
 
-    def __init__(self, config: Config, data: LabelledImages):
+    def __init__(self, config: GeolocationConfig, data: LabelledImages):
         """Divides the globe by the training photos alone, and labels all photos by it.
 
         Raises:

@@ -1,0 +1,30 @@
+"""What the registry knows of a task before it is made: light to import, so that a wrong config fails at once."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from vigor_jax.config import Config
+
+if TYPE_CHECKING:
+    from vigor_jax.report.page import Content
+    from vigor_jax.tasks.task import Task
+    from vigor_jax.workdir.results import Results
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskEntry:
+    """A task, by what it needs; its functions import what they need when they are called.
+
+    Attributes:
+      config: its schema, with the checks of its values (`Config.check`).
+      create: makes it, of a config of that schema.
+      load: opens the data set that such a config names, or prepares it; with `verify=True` it also compares what was
+        prepared before with what was written. None where there is no data on disk.
+      report: makes what a page of its runs has of its own, of a run's results and its data; None for nothing.
+    """
+
+    config: type[Config]
+    create: "Callable[[Any], Task]"
+    load: Callable[..., Any] | None = None
+    report: "Callable[[Results, Any], Content] | None" = None

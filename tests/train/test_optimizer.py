@@ -136,10 +136,17 @@ def test_a_cosine_falls_from_the_rate_to_nothing():
 
 def test_a_cosine_that_ends_before_the_run_is_refused():
     config = OptimizerConfig(schedule="cosine", decay_steps=12)
-    optimizer.require_reaches(config, 12)
+    optimizer.require_fits(config, 12, None)
     with pytest.raises(ConfigError, match=r"config\.optimizer\.decay_steps = 12: .* the run has 13 steps"):
-        optimizer.require_reaches(config, 13)
-    optimizer.require_reaches(OptimizerConfig(decay_steps=12), 13)
+        optimizer.require_fits(config, 13, None)
+    optimizer.require_fits(OptimizerConfig(decay_steps=12), 13, None)
+
+
+def test_a_plateau_of_a_metric_that_is_not_measured_is_refused():
+    config = OptimizerConfig(schedule="plateau")
+    optimizer.require_fits(config, 13, "validation/top1")
+    with pytest.raises(ConfigError, match=r"config\.optimizer\.schedule = 'plateau': .* holds nothing out"):
+        optimizer.require_fits(config, 13, None)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

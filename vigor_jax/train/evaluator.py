@@ -63,7 +63,7 @@ class Evaluator:
         """
         run, selected_by = self._run, self._run.task.selection_metric
         if metrics is None or selected_by is None or not self._is_regular(done):
-            return state
+            return state  # without a metric to select by no schedule is the plateau's (`optimizer.require_fits`)
         opt_state = plateau.observe(state.opt_state, metrics, selected_by, run.config.optimizer, run.mesh, done)
         return state.replace(opt_state=opt_state)
 

@@ -96,7 +96,7 @@ def train_and_evaluate(
             ) as checkpoints,
         ):
             run = RunContext(config, workdir, task, mesh, checkpoints, watch, signals)
-            optimizer.require_reaches(config.optimizer, run.total_steps)
+            optimizer.require_fits(config.optimizer, run.total_steps, task.selection_metric)
             start_up.ended("data")
             with explained(run):
                 begin = resume.begin(run, allow_changes=allow_changes)

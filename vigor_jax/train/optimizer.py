@@ -41,12 +41,22 @@ def _decay(config: OptimizerConfig) -> optax.Schedule:
     return optax.constant_schedule(rate)
 
 
-def require_reaches(config: OptimizerConfig, total_steps: int) -> None:
-    """Refuses a cosine that ends before the run does, whose last steps would change nothing.
+def require_fits(config: OptimizerConfig, total_steps: int, selection_metric: str | None) -> None:
+    """Refuses a cosine that ends before the run does, and a plateau of a metric that is not measured.
+
+    Args:
+      config: of the optimiser.
+      total_steps: of the run.
+      selection_metric: of its task; None if nothing is held out to select by.
 
     Raises:
-      ConfigError: names both numbers of steps.
+      ConfigError: names the key, and what to do.
     """
+    if config.schedule == "plateau" and selection_metric is None:
+        raise ConfigError(
+            "config.optimizer.schedule = 'plateau': the metric that selects the best checkpoint cuts the rate, and "
+            "this run holds nothing out to measure it on. Hold a share out, or choose another schedule."
+        )
     if config.schedule == "cosine" and total_steps > config.decay_steps:
         raise ConfigError(
             f"config.optimizer.decay_steps = {config.decay_steps}: the cosine's learning rate is 0 from there on, and "

@@ -1,16 +1,17 @@
 """Two towers, one space."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from vigor_jax.errors import UserError
 from vigor_jax.losses import soft_margin_triplet
-from vigor_jax.models import VGG, CrossViewModel
-from vigor_jax.models.cross_view import with_tower_weights
+from vigor_jax.models import CrossViewModel
 from vigor_jax.models.offset_head import OffsetHead
 
 _MODELS = {
@@ -55,8 +56,8 @@ def test_unit_float32_embeddings_one_by_one_or_together(name, dim):
     def run():
         pair = model.apply(variables, aerial, ground, train=False)
         views = (("aerial", aerial), ("ground", ground))
-        encoded = [model.apply(variables, images, method=f"encode_{view}", train=False) for view, images in views]
-        described = [model.apply(variables, images, method=f"describe_{view}") for view, images in views]
+        encoded = [model.apply(variables, images, view, method="encode").embedding for view, images in views]
+        described = [model.apply(variables, images, view, method="describe") for view, images in views]
         return pair[:2], encoded, described
 
     for embedding, encoded, descriptor in zip(*run(), strict=True):
@@ -82,6 +83,26 @@ def test_towers_are_not_shared_and_the_fully_connected_head_is():
     _, unpooled = _init("safa_unpooled")
     assert unpooled["params"]["aerial_aggregation"]["kernel_in"].shape == (9, 4, 2)
     assert unpooled["params"]["ground_aggregation"]["kernel_in"].shape == (15, 7, 2)
+
+
+_STORED = {
+    "safa": {"num_heads": 2, "centre_descriptor": True, "final_pool": False, "offset_outputs": 2},
+    "fully_connected": {"descriptor_dim": 16, "offset_outputs": 100},
+    "gem": {"projection_dim": 7, "centre_descriptor": True},
+    "average": {"backbone": "mobilenet_0.25", "width": 1.0, "stride": 4},
+}
+
+
+@pytest.mark.parametrize("aggregation", _STORED)
+def test_parameters_have_the_paths_that_stored_checkpoints_have(aggregation):
+    """`parameters.txt` is what the model had before it was made of embedders: another path, and no run restores."""
+    golden = (Path(__file__).parent / "parameters.txt").read_text()
+    _, _, section = golden.partition(f"[{aggregation}]\n")
+    model = CrossViewModel(aggregation, **{"backbone": "vgg11", "width": 0.05, **_STORED[aggregation]})
+    images = [np.zeros((1, 64, width, 3), np.uint8) for width in (64, 128)]
+    variables = jax.eval_shape(lambda key: model.init(key, *images, train=False), jax.random.key(0))
+    found = {path: leaf.shape for path, leaf in traverse_util.flatten_dict(variables, sep="/").items()}
+    assert [f"{path} {found[path]}" for path in sorted(found)] == section.partition("\n\n")[0].strip().splitlines()
 
 
 def test_published_sizes():
@@ -149,8 +170,10 @@ def test_semi_positives_share_the_aerial_tower_and_the_head_reads_the_descriptor
         pairs, state = model.apply(
             variables, tiles["aerial"], ground[:2], tiles["semi_positive"], train=True, mutable=["batch_stats"]
         )
-        described = {view: model.apply(variables, images, method="describe_aerial") for view, images in tiles.items()}
-        described["ground"] = model.apply(variables, ground[:2], method="describe_ground")
+        described = {
+            name: model.apply(variables, images, "aerial", method="describe") for name, images in tiles.items()
+        }
+        described["ground"] = model.apply(variables, ground[:2], "ground", method="describe")
         return pairs, state, described
 
     pairs, state, described = jax.device_get(run())
@@ -176,8 +199,8 @@ def test_a_panorama_is_placed_on_any_tile_without_its_image():
 
     @jax.jit
     def run():
-        tiles = model.apply(variables, aerial, method="encode_aerial_with_offset")
-        panoramas = model.apply(variables, ground, method="encode_ground_with_offset")
+        tiles = model.apply(variables, aerial, "aerial", method="encode")
+        panoramas = model.apply(variables, ground, "ground", method="encode")
         swapped = model.apply(variables, tiles.offset_features[::-1], panoramas.offset_features, method="offset")
         return tiles, panoramas, swapped, model.apply(variables, aerial[::-1], ground, train=False)
 
@@ -186,40 +209,5 @@ def test_a_panorama_is_placed_on_any_tile_without_its_image():
     np.testing.assert_array_equal(tiles.embedding[::-1], expected.aerial)
     np.testing.assert_array_equal(panoramas.embedding, expected.ground)
     plain, without_head = _init("safa")
-    encoded = jax.eval_shape(lambda: plain.apply(without_head, aerial, method="encode_aerial_with_offset"))
+    encoded = jax.eval_shape(lambda: plain.apply(without_head, aerial, "aerial", method="encode"))
     assert encoded.offset_features.shape == (3, 0)
-
-
-def test_evaluation_does_not_look_at_the_other_images():
-    model, variables = _init("safa_unpooled")
-    descriptors = np.random.default_rng(0).normal(loc=3.0, size=(4, 64)).astype(np.float32)
-    for view in ("aerial", "ground"):
-        trained, state = model.apply(
-            variables, descriptors, method=f"embed_{view}", train=True, mutable=["batch_stats"]
-        )
-        unit = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
-        centred = unit - unit.mean(axis=0)
-        expected = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-        np.testing.assert_allclose(trained, expected, atol=1e-5)
-        # After one batch the running mean is that batch's; it then serves any other batch, of one image too.
-        means = {name: np.asarray(statistics["mean"]).any() for name, statistics in state["batch_stats"].items()}
-        assert means == {f"{name}_centring": name == view for name in ("aerial", "ground")}
-        alone = model.apply({**variables, **state}, descriptors[:1], method=f"embed_{view}")
-        np.testing.assert_allclose(alone[0], expected[0], atol=1e-5)
-
-
-def test_both_towers_start_from_given_weights():
-    _, variables = _init("safa")
-    vgg = jax.tree.map(lambda leaf: leaf + 1, variables["params"]["aerial_tower"])
-    loaded = with_tower_weights(variables, {"params": vgg})
-    for tower in ("aerial_tower", "ground_tower"):
-        jax.tree.map(np.testing.assert_array_equal, loaded["params"][tower], vgg)
-    for name, leaf in variables["params"]["aerial_aggregation"].items():
-        assert loaded["params"]["aerial_aggregation"][name] is leaf
-
-
-def test_weights_of_another_width_name_the_key():
-    _, variables = _init("safa")
-    vgg = jax.eval_shape(VGG().init, jax.random.key(7), jnp.zeros((1, 32, 32, 3)))
-    with pytest.raises(UserError, match=r"conv1_1/\w+ has 64 channels there, 4 in .*config\.model\.width=1"):
-        with_tower_weights(variables, vgg)

@@ -33,12 +33,12 @@ def test_running_mean_is_the_plain_mean_until_the_window_is_full():
 
 def test_devices_subtract_the_mean_of_the_global_batch():
     batch = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
-    module = Centring()
+    module, shared = Centring(), Centring(axis_name="data")
     state = module.init(jax.random.key(0), batch, train=True)
     alone, alone_state = module.apply(state, batch, train=True, mutable=["batch_stats"])
     mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])
     together, together_state = jax.shard_map(
-        lambda rows: module.apply(state, rows, train=True, axis_name="data", mutable=["batch_stats"]),
+        lambda rows: shared.apply(state, rows, train=True, mutable=["batch_stats"]),
         mesh=mesh,
         in_specs=P("data"),
         out_specs=(P("data"), P()),

@@ -15,8 +15,9 @@ from jax.sharding import PartitionSpec
 
 from vigor_jax.losses import iou_difference, offset_regression, soft_margin_triplet
 from vigor_jax.models import CrossViewModel, cross_view
+from vigor_jax.models.cross_view import training_pairs
 from vigor_jax.models.descriptor import unit_norm
-from vigor_jax.models.micro_batches import in_micro_batches, training_pairs
+from vigor_jax.models.micro_batches import in_micro_batches
 from vigor_jax.parallel import mesh as meshes
 
 _REPLICATED, _BY_ROWS = PartitionSpec(), PartitionSpec(meshes.AXIS)

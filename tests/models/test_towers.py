@@ -13,8 +13,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vigor_jax.errors import UserError
 from vigor_jax.losses import soft_margin_triplet
 from vigor_jax.models import CrossViewModel, registry, towers
-from vigor_jax.models.cross_view import with_tower_weights
-from vigor_jax.models.micro_batches import training_pairs
+from vigor_jax.models.cross_view import training_pairs
+from vigor_jax.models.embedder import with_tower_weights
 from vigor_jax.parallel import mesh as meshes
 
 # Each program here runs once.
@@ -94,7 +94,7 @@ def test_training_moves_the_running_statistics_by_the_momentum(mobilenet):
     model, variables, images, ((_, state), _) = mobilenet
     before = variables["batch_stats"]["aerial_tower"]["conv_norm"]["var"]
     slow = model.clone(norm_momentum=0.99)
-    encode = functools.partial(slow.apply, train=True, method="describe_aerial", mutable=["batch_stats"])
+    encode = functools.partial(slow.apply, view="aerial", train=True, method="describe", mutable=["batch_stats"])
     _, slowly = _quick(encode)(variables, images[0])
     moved, less = (s["batch_stats"]["aerial_tower"]["conv_norm"]["var"] - before for s in (state, slowly))
     np.testing.assert_allclose(moved, 10 * less, rtol=1e-3, atol=1e-6)
@@ -112,7 +112,7 @@ def test_remat_computes_the_same_and_keeps_less(mobilenet):
         def descriptor(params):
             variables_now = {**variables, "params": params}
             described, _ = model.apply(
-                variables_now, images[0], train=True, method="describe_aerial", mutable=["batch_stats"]
+                variables_now, images[0], "aerial", train=True, method="describe", mutable=["batch_stats"]
             )
             return described
 
@@ -145,7 +145,8 @@ def test_a_step_of_every_family(name, aggregation):
     channels = module.channels[module.strides.index(stride)]
     assert maps[-1].shape == (2, size // stride, 2 * size // stride, channels)
     assert (rows, columns) == (-(-maps[-1].shape[1] // 2), -(-maps[-1].shape[2] // 2))
-    embedding = jax.eval_shape(lambda v, image: model.apply(v, image, method="encode_ground"), variables, images[1])
+    encode = functools.partial(model.apply, view="ground", method="encode")
+    embedding = jax.eval_shape(encode, variables, images[1]).embedding
     assert embedding.shape[1] == {"safa": 2 * channels, "fully_connected": 24}.get(aggregation, channels)
     if aggregation == "safa":
         assert variables["params"]["ground_aggregation"]["bias_out"].shape == (rows * columns, 2)

@@ -1,30 +1,24 @@
-"""Two towers that embed aerial tiles and street panoramas in one space."""
+"""Two embedders, of aerial tiles and of street panoramas, whose embeddings share one space."""
 
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 from jaxtyping import Array, Float, UInt8
 
-from vigor_jax.errors import UserError
-from vigor_jax.models.average_aggregation import AverageAggregation
+from vigor_jax.models.aggregations import Aggregation, aggregation
 from vigor_jax.models.compass_heads import aerial_compass_heads, ground_compass_heads
-from vigor_jax.models.descriptor import Centring, unit_norm
-from vigor_jax.models.fully_connected_aggregation import FullyConnectedAggregation
-from vigor_jax.models.generalized_mean import GeneralizedMean
+from vigor_jax.models.descriptor import Centring
+from vigor_jax.models.embedder import Embedder
+from vigor_jax.models.micro_batches import in_micro_batches
 from vigor_jax.models.offset_head import OffsetHead
-from vigor_jax.models.preprocessing import preprocess
-from vigor_jax.models.spatial_aware_aggregation import SpatialAwareAggregation
 from vigor_jax.models.towers import is_pooled, map_stride, tower
-from vigor_jax.models.vgg import max_pool_2x2
+from vigor_jax.models.variables import Variables
 
-Aggregation = Literal["safa", "gem", "average", "fully_connected"]
-
-
-# Those that do not know one position from another.
-_UNPLACED = {"gem": GeneralizedMean, "average": AverageAggregation}
+View = Literal["aerial", "ground"]
 
 
 class Pairs(NamedTuple):
@@ -44,13 +38,10 @@ class Encoded(NamedTuple):
 
 
 class CrossViewModel(nn.Module):
-    """Two towers of one backbone that share no weights, and an aggregation: SAFA or Siamese-VGG (VIGOR, CVPR 2021).
+    """Two embedders of one backbone that share no weights, or a fully connected head alone (VIGOR's two models, 2021).
 
-    Images are uint8 RGB [B, H, W, 3] of any size; each view keeps the size it was initialised with under "safa".
-    The way of an image is `describe_*` (tower and aggregation -> [B, D]) and then
-    `embed_*` (projection, centring, unit norm); `encode_*` is both. `encode_*_with_offset` adds the image's part in
-    the offset head, so that `offset` places a panorama on whatever tiles were found for it without seeing the images
-    again. All of them return float32.
+    Images are uint8 RGB [B, H, W, 3] of any size; each view keeps the size it was initialised with under "safa". All
+    results are float32.
 
     Dropout, and a backbone that leaves out blocks in training, draw from the "dropout" generator: fold the device's
     index into its key, or all devices drop the same features.
@@ -105,32 +96,23 @@ class CrossViewModel(nn.Module):
     axis_name: str | None = None
 
     def setup(self) -> None:
-        """Two towers; an aggregation of each, or one shared fully connected one; centring; the offset head."""
-        self.aerial_tower = self._tower()
-        self.ground_tower = self._tower()
-        if self.aggregation == "safa":
-            aerial_start, ground_start = (
-                (aerial_compass_heads, ground_compass_heads) if self.compass_heads else (None, None)
-            )
-            self.aerial_aggregation = SpatialAwareAggregation(
-                self.num_heads, self.aggregation_std, self.dtype, aerial_start, self.channels_per_head
-            )
-            self.ground_aggregation = SpatialAwareAggregation(
-                self.num_heads, self.aggregation_std, self.dtype, ground_start, self.channels_per_head
-            )
-        elif self.aggregation in _UNPLACED:
-            self.aerial_aggregation = _UNPLACED[self.aggregation]()
-            self.ground_aggregation = _UNPLACED[self.aggregation]()
-        elif self.aggregation == "fully_connected":
-            self.shared_aggregation = FullyConnectedAggregation(self.descriptor_dim, self.dropout, self.aggregation_std)
+        """Makes the parts under their names, which are those of the parameters, and hands them to two embedders."""
+        self.aerial_tower, self.ground_tower = self._tower(), self._tower()
+        if self.aggregation == "fully_connected":
+            aerial_aggregation = ground_aggregation = self.shared_aggregation = self._aggregation()
         else:
-            raise ValueError(f"aggregation {self.aggregation!r}. Allowed: {', '.join(get_args(Aggregation))}.")
-        if self.projection_dim:
-            self.aerial_projection = nn.Dense(self.projection_dim)
-            self.ground_projection = nn.Dense(self.projection_dim)
-        if self.centre_descriptor:
-            self.aerial_centring = Centring()
-            self.ground_centring = Centring()
+            aerial_aggregation = self.aerial_aggregation = self._aggregation(aerial_compass_heads)
+            ground_aggregation = self.ground_aggregation = self._aggregation(ground_compass_heads)
+        self.aerial_projection, self.ground_projection = self._projection(), self._projection()
+        self.aerial_centring, self.ground_centring = self._centring(), self._centring()
+        pool = self.aggregation == "safa" and is_pooled(map_stride(self.backbone, self.stride), self.final_pool)
+        how = {"preprocessing": self.preprocessing, "pool": pool, "remat": self.remat}
+        self.aerial = Embedder(
+            self.aerial_tower, aerial_aggregation, self.aerial_projection, self.aerial_centring, **how
+        )
+        self.ground = Embedder(
+            self.ground_tower, ground_aggregation, self.ground_projection, self.ground_centring, **how
+        )
         if self.offset_outputs:
             self.offset_head = OffsetHead(self.offset_outputs, kernel_std=self.aggregation_std)
 
@@ -142,13 +124,20 @@ class CrossViewModel(nn.Module):
         *,
         train: bool,
     ) -> Pairs:
-        """Embeddings of matching rows and, with an offset head, the offset of each; initialises every parameter.
+        """Embeds matching rows and, with an offset head, places them; initialises every parameter.
 
         Semi-positive tiles go through the aerial tower together with the others.
         """
         tiles = aerial if semi_positive is None else jnp.concatenate([aerial, semi_positive])
-        tiles, panoramas = self.describe_aerial(tiles, train=train), self.describe_ground(ground, train=train)
-        return self.pairs(tiles, panoramas, train=train)
+        return self.pairs(
+            self.describe(tiles, "aerial", train=train), self.describe(ground, "ground", train=train), train=train
+        )
+
+    def describe(
+        self, images: UInt8[Array | np.ndarray, "batch height width 3"], view: View, *, train: bool = False
+    ) -> Float[Array, "batch dim"]:
+        """Makes descriptors of the images of a view, for `pairs`."""
+        return self._embedder(view).describe(images, train=train)
 
     def pairs(
         self,
@@ -157,10 +146,10 @@ class CrossViewModel(nn.Module):
         *,
         train: bool,
     ) -> Pairs:
-        """What `__call__` returns, from the descriptors: those of the matching tiles, then of semi-positive ones."""
+        """Makes what `__call__` returns of descriptors: those of the matching tiles, then of semi-positive ones."""
         count = ground.shape[0]
-        tiles = self.embed_aerial(aerial, train=train)
-        panoramas = self.embed_ground(ground, train=train)
+        tiles = self.aerial.embed(aerial, train=train)
+        panoramas = self.ground.embed(ground, train=train)
         offset = None
         if self.offset_outputs:
             aerial_input = self._offset_input(aerial[:count], tiles[:count])
@@ -172,90 +161,24 @@ class CrossViewModel(nn.Module):
             offset=offset,
         )
 
-    def encode_aerial_with_offset(self, images: UInt8[Array | np.ndarray, "batch height width 3"]) -> Encoded:
-        """Of aerial tiles, for evaluation."""
-        descriptor = self.describe_aerial(images)
-        embedding = self.embed_aerial(descriptor)
+    def encode(self, images: UInt8[Array | np.ndarray, "batch height width 3"], view: View) -> Encoded:
+        """Encodes the images of a view for evaluation: by running means, nothing dropped."""
+        embedder = self._embedder(view)
+        descriptor = embedder.describe(images)
+        embedding = embedder.embed(descriptor)
         if not self.offset_outputs:
             return Encoded(embedding, descriptor[:, :0])
-        return Encoded(embedding, self.offset_head.aerial_part(self._offset_input(descriptor, embedding)))
-
-    def encode_ground_with_offset(self, images: UInt8[Array | np.ndarray, "batch height width 3"]) -> Encoded:
-        """Of street panoramas, for evaluation."""
-        descriptor = self.describe_ground(images)
-        embedding = self.embed_ground(descriptor)
-        if not self.offset_outputs:
-            return Encoded(embedding, descriptor[:, :0])
-        return Encoded(embedding, self.offset_head.ground_part(self._offset_input(descriptor, embedding)))
+        part = self.offset_head.aerial_part if view == "aerial" else self.offset_head.ground_part
+        return Encoded(embedding, part(self._offset_input(descriptor, embedding)))
 
     def offset(
         self, aerial: Float[Array | np.ndarray, "batch hidden"], ground: Float[Array | np.ndarray, "batch hidden"]
     ) -> Float[Array, "batch outputs"]:
-        """The offset head's outputs for pairs of `Encoded.offset_features`."""
+        """Places panoramas on tiles without their images: the offset head's outputs of `Encoded.offset_features`."""
         return self.offset_head.outputs_of(aerial, ground)
 
-    def encode_aerial(
-        self,
-        images: UInt8[Array | np.ndarray, "batch height width 3"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "batch dim"]:
-        """Unit embeddings of aerial tiles."""
-        return self.embed_aerial(self.describe_aerial(images, train=train), train=train)
-
-    def encode_ground(
-        self,
-        images: UInt8[Array | np.ndarray, "batch height width 3"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "batch dim"]:
-        """Unit embeddings of street panoramas."""
-        return self.embed_ground(self.describe_ground(images, train=train), train=train)
-
-    def describe_aerial(
-        self, images: UInt8[Array | np.ndarray, "batch height width 3"], *, train: bool = False
-    ) -> Float[Array, "batch dim"]:
-        """Descriptors of aerial tiles before centring and normalisation."""
-        features = self._features("aerial_tower", images, train=train)
-        if self.aggregation == "fully_connected":
-            return self.shared_aggregation(features, train=train)
-        return self.aerial_aggregation(features)
-
-    def describe_ground(
-        self, images: UInt8[Array | np.ndarray, "batch height width 3"], *, train: bool = False
-    ) -> Float[Array, "batch dim"]:
-        """Descriptors of street panoramas before centring and normalisation."""
-        features = self._features("ground_tower", images, train=train)
-        if self.aggregation == "fully_connected":
-            return self.shared_aggregation(features, train=train)
-        return self.ground_aggregation(features)
-
-    def embed_aerial(
-        self,
-        descriptor: Float[Array | np.ndarray, "batch described"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "batch dim"]:
-        """Unit embeddings from the descriptors of aerial tiles."""
-        if self.projection_dim:
-            descriptor = self.aerial_projection(descriptor)
-        if self.centre_descriptor:
-            # Of unit length first: the mean then moves with what the tower sees, not with the growth of its weights.
-            descriptor = self.aerial_centring(unit_norm(descriptor), train=train, axis_name=self.axis_name)
-        return unit_norm(descriptor)
-
-    def embed_ground(
-        self,
-        descriptor: Float[Array | np.ndarray, "batch described"],
-        *,
-        train: bool = False,
-    ) -> Float[Array, "batch dim"]:
-        """Unit embeddings from the descriptors of street panoramas."""
-        if self.projection_dim:
-            descriptor = self.ground_projection(descriptor)
-        if self.centre_descriptor:
-            descriptor = self.ground_centring(unit_norm(descriptor), train=train, axis_name=self.axis_name)
-        return unit_norm(descriptor)
+    def _embedder(self, view: View) -> Embedder:
+        return {"aerial": self.aerial, "ground": self.ground}[view]
 
     def _offset_input(
         self, descriptor: Float[Array, "batch dim"], embedding: Float[Array, "batch dim"]
@@ -278,46 +201,69 @@ class CrossViewModel(nn.Module):
             norm_momentum=self.norm_momentum,
         )
 
-    def _features(
-        self, tower: str, images: UInt8[Array | np.ndarray, "batch height width 3"], *, train: bool
-    ) -> Float[Array, "batch rows columns channels"]:
-        """The map that is aggregated."""
+    def _aggregation(self, start: Callable[[int, int, int], np.ndarray] | None = None) -> nn.Module:
+        return aggregation(
+            self.aggregation,
+            num_heads=self.num_heads,
+            channels_per_head=self.channels_per_head,
+            start=start if self.compass_heads else None,
+            descriptor_dim=self.descriptor_dim,
+            dropout=self.dropout,
+            kernel_std=self.aggregation_std,
+            dtype=self.dtype,
+        )
 
-        def last_map(model: CrossViewModel, images: Array) -> Array:
-            return getattr(model, tower)(images, train=train)[-1]
+    def _projection(self) -> nn.Module | None:
+        return nn.Dense(self.projection_dim) if self.projection_dim else None
 
-        if self.remat and not hasattr(self.aerial_tower, "remat"):
-            last_map = nn.remat(last_map)
-        features = last_map(self, preprocess(images, self.preprocessing))
-        pooled = self.aggregation == "safa" and is_pooled(map_stride(self.backbone, self.stride), self.final_pool)
-        return max_pool_2x2(features) if pooled else features
+    def _centring(self) -> Centring | None:
+        return Centring(axis_name=self.axis_name) if self.centre_descriptor else None
 
 
-def with_tower_weights(variables: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
-    """Both towers started from the same backbone, as VIGOR's authors do; everything else stays.
+def training_pairs(
+    model: CrossViewModel,
+    variables: Variables,
+    aerial: UInt8[Array | np.ndarray, "pairs aerial_height aerial_width 3"],
+    ground: UInt8[Array | np.ndarray, "pairs ground_height ground_width 3"],
+    semi_positive: UInt8[Array | np.ndarray, "pairs aerial_height aerial_width 3"] | None = None,
+    *,
+    dropout: jax.Array,
+    micro_batch_size: int = 0,
+    axis_name: str | None = None,
+) -> tuple[Pairs, Variables]:
+    """Embeds a training batch: its pairs, and the mutable variables after it.
+
+    Centring, normalisation and the offset head always act on all rows. Dropout has a key of its own in each
+    micro-batch and view, the same in both encodings, so its draws are others than those of the batch encoded at once.
 
     Args:
-      variables: of a `CrossViewModel`, freshly initialised.
-      weights: the variables of the whole backbone, for example from `pretrained.loading.load`. Layers behind the map
-        that the towers end with are left out.
+      variables: the same on all devices. With micro-batches, parameters under a mapped axis that vary over it
+        (`jax.lax.pcast`), so that their gradients are not summed over the devices in every micro-batch.
+      aerial: row i matches row i of `ground`.
+      semi_positive: second tiles of the pairs.
+      dropout: key; under a mapped axis the device's own.
+      micro_batch_size: pairs that are encoded at a time (`micro_batches`); 0 for all of them.
+      axis_name: of the mapped axis when the rows are one device's share.
 
     Raises:
-      UserError: the towers have other shapes than the weights, because their width is not 1.
+      ValueError: the rows are no whole number of micro-batches.
     """
-    ours = traverse_util.flatten_dict(variables)
-    theirs = traverse_util.flatten_dict(weights)
-    started = {}
-    for path, fresh in ours.items():
-        collection, module, *rest = path
-        if module not in ("aerial_tower", "ground_tower"):
-            continue
-        array = theirs[(collection, *rest)]
-        if jnp.shape(fresh) != jnp.shape(array):
-            raise UserError(
-                f"pretrained weights fit towers of full width: {'/'.join(rest)} has {jnp.shape(array)[-1]} channels "
-                f"there, {jnp.shape(fresh)[-1]} in the model. Set config.model.width=1, or leave "
-                "config.model.pretrained empty."
-            )
-        # Two copies: donated buffers may not be shared.
-        started[path] = jnp.array(array)
-    return traverse_util.unflatten_dict(ours | started)
+    model = model.clone(axis_name=axis_name)
+    together = {"train": True, "mutable": [name for name in variables if name != "params"]}
+    if micro_batch_size in (0, len(ground)):
+        return model.apply(variables, aerial, ground, semi_positive, rngs={"dropout": dropout}, **together)
+
+    params = variables["params"]
+    aerial_key, ground_key = jax.random.split(dropout)
+
+    def describe(view: View, images: list[Array], key: jax.Array) -> Array:
+        def one(images: Array, key: jax.Array) -> Array:
+            rngs = {"dropout": key}
+            return model.apply({"params": params}, images, view, train=True, method="describe", rngs=rngs)
+
+        return in_micro_batches(one, images, key, micro_batch_size)
+
+    # One view after the other, so that only one tower's encoding is kept at a time.
+    tiles = describe("aerial", [aerial] if semi_positive is None else [aerial, semi_positive], aerial_key)
+    panoramas = describe("ground", [ground], ground_key)
+    return model.apply(variables, tiles, panoramas, method="pairs", **together)

@@ -24,23 +24,24 @@ class Centring(nn.Module):
       window: batches over which the running mean forgets. The first `window` batches are averaged evenly, so that
         the mean is unbiased from the first step on. Short, because the descriptors of a tower that learns fast move
         on: a mean that lags costs more recall than one of few images.
+      axis_name: of the mapped axis when training sees one device's share of the rows: the mean is then that of all
+        devices. None for each device by itself.
     """
 
     window: int = 10
+    axis_name: str | None = None
 
     @nn.compact
-    def __call__(
-        self, descriptor: Float[Array | np.ndarray, "batch dim"], *, train: bool, axis_name: str | None = None
-    ) -> Float[Array, "batch dim"]:
-        """[B, D] -> [B, D] float32. With `axis_name` the rows are one device's and the mean is over all devices'."""
+    def __call__(self, descriptor: Float[Array | np.ndarray, "batch dim"], *, train: bool) -> Float[Array, "batch dim"]:
+        """Centres descriptors, [B, D] -> [B, D] float32."""
         descriptor = jnp.asarray(descriptor, jnp.float32)
         mean = self.variable("batch_stats", "mean", jnp.zeros, descriptor.shape[-1:], jnp.float32)
         count = self.variable("batch_stats", "count", jnp.zeros, (), jnp.float32)
         if not train:
             return descriptor - mean.value
         batch_mean = descriptor.mean(axis=0)
-        if axis_name is not None and not self.is_initializing():
-            batch_mean = jax.lax.pmean(batch_mean, axis_name)
+        if self.axis_name is not None and not self.is_initializing():
+            batch_mean = jax.lax.pmean(batch_mean, self.axis_name)
         if not self.is_initializing():
             count.value = jnp.minimum(count.value + 1, self.window)
             mean.value += (jax.lax.stop_gradient(batch_mean) - mean.value) / count.value

@@ -9,67 +9,11 @@ for the third more work of the second encoding.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
-
-from vigor_jax.models.cross_view import CrossViewModel, Pairs
-
-Variables = dict[str, Any]
-
-
-def training_pairs(
-    model: CrossViewModel,
-    variables: Variables,
-    aerial: UInt8[Array | np.ndarray, "pairs aerial_height aerial_width 3"],
-    ground: UInt8[Array | np.ndarray, "pairs ground_height ground_width 3"],
-    semi_positive: UInt8[Array | np.ndarray, "pairs aerial_height aerial_width 3"] | None = None,
-    *,
-    dropout: jax.Array,
-    micro_batch_size: int = 0,
-    axis_name: str | None = None,
-) -> tuple[Pairs, Variables]:
-    """Pairs of a training batch, and the mutable variables after it.
-
-    Centring, normalisation and the offset head always act on all rows. Dropout has a key of its own in each
-    micro-batch and view, the same in both encodings, so its draws are others than those of the batch encoded at once.
-
-    Args:
-      model: of the variables.
-      variables: the same on all devices. With micro-batches, parameters under a mapped axis that vary over it
-        (`jax.lax.pcast`), so that their gradients are not summed over the devices in every micro-batch.
-      aerial: row i matches row i of `ground`.
-      ground: panoramas.
-      semi_positive: second tiles of the pairs.
-      dropout: key; under a mapped axis the device's own.
-      micro_batch_size: pairs that are encoded at a time; 0 for all of them.
-      axis_name: of the mapped axis when the rows are one device's share.
-
-    Raises:
-      ValueError: the rows are no whole number of micro-batches.
-    """
-    model = model.clone(axis_name=axis_name)
-    together = {"train": True, "mutable": [name for name in variables if name != "params"]}
-    if micro_batch_size in (0, len(ground)):
-        return model.apply(variables, aerial, ground, semi_positive, rngs={"dropout": dropout}, **together)
-
-    params = variables["params"]
-    aerial_key, ground_key = jax.random.split(dropout)
-
-    def describe(view: str, images: list[Array], key: jax.Array) -> Array:
-        def one(images: Array, key: jax.Array) -> Array:
-            rngs = {"dropout": key}
-            return model.apply({"params": params}, images, train=True, method=f"describe_{view}", rngs=rngs)
-
-        return in_micro_batches(one, images, key, micro_batch_size)
-
-    # One view after the other, so that only one tower's encoding is kept at a time.
-    tiles = describe("aerial", [aerial] if semi_positive is None else [aerial, semi_positive], aerial_key)
-    panoramas = describe("ground", [ground], ground_key)
-    return model.apply(variables, tiles, panoramas, method="pairs", **together)
 
 
 def in_micro_batches(

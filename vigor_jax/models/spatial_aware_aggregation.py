@@ -39,9 +39,9 @@ class SpatialAwareAggregation(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: Float[Array | np.ndarray, "batch height width channels"]
+        self, features: Float[Array | np.ndarray, "batch height width channels"], *, train: bool = False
     ) -> Float[Array, "batch descriptor"]:
-        """Descriptors; the attention [B, P, M] is sown as an intermediate.
+        """Weights and sums the features, in training as otherwise; sows the attention [B, P, M] as an intermediate.
 
         Raises:
           ValueError: fewer than two positions, or more channels a head than features have.

@@ -74,8 +74,8 @@ def embedded_one_by_one(town, variables):
         aggregation="safa", backbone="vgg11", width=0.05, num_heads=2, centre_descriptor=True, final_pool=False
     )
     found = []
-    for method, encoded in (("encode_aerial", town.data.aerial), ("encode_ground", town.data.ground)):
-        encode = jax.jit(lambda images, method=method: model.apply(variables, images, method=method))
+    for view, encoded in (("aerial", town.data.aerial), ("ground", town.data.ground)):
+        encode = jax.jit(lambda images, view=view: model.apply(variables, images, view, method="encode").embedding)
         rows = [encode(image(encoded, row)[None])[0] for row in range(len(encoded))]
         found.append(unit(np.asarray(rows, np.float64)))
     return found
@@ -221,7 +221,7 @@ def test_with_symmetries_the_similarity_and_the_offset_are_means_over_jointly_tu
     split = town.splits.evaluations["validation"]
     found = evaluated.findings["validation/top5"][:, 0]
     encode = jax.jit(lambda *images: model.apply(variables, *images, train=False))
-    embed = jax.jit(lambda images: model.apply(variables, images, method="encode_aerial"))
+    embed = jax.jit(lambda images: model.apply(variables, images, "aerial", method="encode").embedding)
     similarity, offset = 0, 0
     for turned in (augmentation.Augmentation(turns, mirror) for mirror in (False, True) for turns in range(4)):
         tiles = np.stack([turned.tile(image(town.data.aerial, row)) for row in split.tiles])

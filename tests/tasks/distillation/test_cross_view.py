@@ -80,8 +80,8 @@ def one_step(student_config, teacher):
     variables = {"params": state.params}
 
     def embedded(model, variables, view):
-        encode = jax.jit(lambda image: model.apply(variables, image, method=f"encode_{view}"), compiler_options=QUICK)
-        return np.concatenate([encode(image[None]) for image in batch[view]])
+        encode = jax.jit(lambda image: model.apply(variables, image, view, method="encode"), compiler_options=QUICK)
+        return np.concatenate([encode(image[None]).embedding for image in batch[view]])
 
     targets = {view: embedded(taught, teacher[1], view) for view in ("aerial", "ground")}
     distances = {}

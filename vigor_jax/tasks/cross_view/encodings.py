@@ -70,8 +70,8 @@ class CrossViewEncoder:
           threads: that read and decode.
         """
         self._data, self._batch_size, self._threads = data, batch_size, threads
-        encode_aerial = functools.partial(model.apply, method="encode_aerial_with_offset")
-        encode_ground = functools.partial(model.apply, method="encode_ground_with_offset")
+        encode_aerial = functools.partial(model.apply, method="encode", view="aerial")
+        encode_ground = functools.partial(model.apply, method="encode", view="ground")
         if symmetries:
             encode_aerial = _in_all_symmetries(encode_aerial, tile_symmetries)
             encode_ground = _in_all_symmetries(encode_ground, panorama_symmetries)

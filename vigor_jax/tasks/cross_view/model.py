@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vigor_jax.models.cross_view import CrossViewModel
 from vigor_jax.models.offset_cells import CELLS, centre_of_best, expectation
@@ -40,6 +41,16 @@ def cross_view_model(config: ModelConfig, preprocessing: str, *, projection_dim:
         projection_dim=projection_dim,
         norm_momentum=config.norm_momentum or None,
     )
+
+
+def embedding_dim(model: CrossViewModel, tile_size: tuple[int, int]) -> int:
+    """Finds how many numbers the model's embeddings have, by the shapes of a tile of (height, width) pixels."""
+    tile = np.zeros((1, *tile_size, 3), np.uint8)
+    # Of one view alone: tracing both would take as long as tracing the first state.
+    encoded, _ = jax.eval_shape(
+        lambda key: model.init_with_output(key, tile, "aerial", method="encode"), jax.random.key(0)
+    )
+    return encoded.embedding.shape[1]
 
 
 def offset_of(config: ModelConfig) -> Callable[[jax.Array], jax.Array] | None:

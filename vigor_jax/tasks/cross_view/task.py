@@ -19,14 +19,14 @@ from vigor_jax.input.batches import Hybrid, train_batches
 from vigor_jax.input.sampling import BatchPlan, host_rows
 from vigor_jax.losses import iou_difference, iou_ratio, offset_classification, offset_regression, soft_margin_triplet
 from vigor_jax.models import registry
-from vigor_jax.models.cross_view import CrossViewModel, with_tower_weights
-from vigor_jax.models.micro_batches import training_pairs
+from vigor_jax.models.cross_view import CrossViewModel, training_pairs
+from vigor_jax.models.embedder import with_tower_weights
 from vigor_jax.models.offset_cells import cell_of, require_covered
 from vigor_jax.models.variables import Variables
 from vigor_jax.tasks.cross_view.config import PairConfig
 from vigor_jax.tasks.cross_view.evaluation import Evaluation
 from vigor_jax.tasks.cross_view.hard_negatives import HardNegatives
-from vigor_jax.tasks.cross_view.model import cross_view_model, offset_of
+from vigor_jax.tasks.cross_view.model import cross_view_model, embedding_dim, offset_of
 from vigor_jax.tasks.cross_view.towers import check_towers, read_weights
 from vigor_jax.tasks.embedding_spread import spread
 from vigor_jax.tasks.task import Batch, Carry, Evaluated, Feedback, LossOutput, Task
@@ -132,11 +132,7 @@ class CrossView(Task):
         """The empty mining pool, if negatives are mined."""
         if self._mining is None:
             return super().init_carry(devices)
-        image = np.zeros((1, *self._config.data.aerial_size, 3), np.uint8)
-        # Of one tower alone: tracing both would take as long as tracing the first state.
-        encode = functools.partial(self._model.init_with_output, method="encode_aerial")
-        embedding, _ = jax.eval_shape(encode, jax.random.key(0), image)
-        return self._mining.init_carry(embedding.shape[1], devices)
+        return self._mining.init_carry(embedding_dim(self._model, self._config.data.aerial_size), devices)
 
     def batches(self, first_step: int) -> Iterator[Batch]:
         """This host's rows of the batches that `input.batches.train_batches` describes."""

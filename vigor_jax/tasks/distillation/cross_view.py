@@ -3,16 +3,14 @@
 from collections.abc import Callable
 
 import jax
-import numpy as np
 from absl import logging
 
 from vigor_jax.config import ConfigError
 from vigor_jax.encoding.stopping import never
 from vigor_jax.losses import embedding_distance
-from vigor_jax.models import CrossViewModel
-from vigor_jax.models.micro_batches import training_pairs
+from vigor_jax.models.cross_view import CrossViewModel, training_pairs
 from vigor_jax.models.variables import Variables
-from vigor_jax.tasks.cross_view.model import cross_view_model
+from vigor_jax.tasks.cross_view.model import cross_view_model, embedding_dim
 from vigor_jax.tasks.cross_view.task import CrossView
 from vigor_jax.tasks.distillation import cross_view_teacher
 from vigor_jax.tasks.distillation.config import CrossViewDistillationConfig
@@ -54,13 +52,10 @@ class CrossViewDistillation(SameTeacher, CrossView):
         model = cross_view_model(
             config.model, preprocessing, projection_dim=dim if config.distillation.projection else 0
         )
-        tile = np.zeros((1, *config.data.aerial_size, 3), np.uint8)
-        embedding, _ = jax.eval_shape(
-            lambda key: model.init_with_output(key, tile, method="encode_aerial"), jax.random.key(0)
-        )
-        if embedding.shape[1] != dim:
+        own_dim = embedding_dim(model, config.data.aerial_size)
+        if own_dim != dim:
             raise ConfigError(
-                f"config.distillation.projection = False: the student's embeddings have {embedding.shape[1]} numbers "
+                f"config.distillation.projection = False: the student's embeddings have {own_dim} numbers "
                 f"and the teacher's {dim}. Set it to True, or make config.model.num_heads times the channels of a head "
                 f"{dim}."
             )

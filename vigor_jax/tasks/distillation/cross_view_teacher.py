@@ -4,14 +4,13 @@ import dataclasses
 from pathlib import Path
 
 import jax
-import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from vigor_jax import tasks
 from vigor_jax.config import ConfigError
 from vigor_jax.models import CrossViewModel
 from vigor_jax.models.variables import Variables
-from vigor_jax.tasks.cross_view.model import cross_view_model
+from vigor_jax.tasks.cross_view.model import cross_view_model, embedding_dim
 from vigor_jax.tasks.cross_view.towers import read_weights
 from vigor_jax.tasks.distillation.config import CrossViewDistillationConfig
 from vigor_jax.workdir import finished_run
@@ -48,8 +47,8 @@ class CrossViewTeacher:
         """
         variables = jax.lax.stop_gradient(variables)
         return (
-            self.model.apply(variables, aerial, method="encode_aerial"),
-            self.model.apply(variables, ground, method="encode_ground"),
+            self.model.apply(variables, aerial, "aerial", method="encode").embedding,
+            self.model.apply(variables, ground, "ground", method="encode").embedding,
         )
 
 
@@ -78,6 +77,6 @@ def read(config: CrossViewDistillationConfig) -> CrossViewTeacher:
     _, preprocessing = read_weights(run.config.model)
     model = cross_view_model(run.config.model, preprocessing)
     variables = {name: collection for name, collection in run.variables.items() if name != "teacher"}
-    tile = np.zeros((1, *config.data.aerial_size, 3), np.uint8)
-    embedding = jax.eval_shape(lambda each: model.apply(each, tile, method="encode_aerial"), variables)
-    return CrossViewTeacher(model, variables, finished_run.digest(variables), embedding.shape[1])
+    return CrossViewTeacher(
+        model, variables, finished_run.digest(variables), embedding_dim(model, config.data.aerial_size)
+    )

@@ -1,11 +1,25 @@
-"""Generalised-mean pooling, against a loop."""
+"""Aggregations that do not know one position from another, and all of them by name."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vigor_jax.models.average_aggregation import AverageAggregation
-from vigor_jax.models.generalized_mean import GeneralizedMean
+from vigor_jax.models.aggregations import (
+    AverageAggregation,
+    FullyConnectedAggregation,
+    GeneralizedMean,
+    aggregation,
+)
+
+
+@pytest.mark.parametrize(("name", "dim"), [("safa", 2 * 4), ("gem", 4), ("average", 4), ("fully_connected", 7)])
+def test_each_has_a_name_and_describes_in_training_and_otherwise(name, dim):
+    module = aggregation(name, num_heads=2, descriptor_dim=7, dropout=0.5)
+    variables = module.init(jax.random.key(0), _features())
+    for train in (False, True):
+        descriptor = module.apply(variables, _features(), train=train, rngs={"dropout": jax.random.key(0)})
+        assert (descriptor.shape, descriptor.dtype) == ((2, dim), jnp.float32)
 
 
 def _looped(features: np.ndarray, p: float) -> np.ndarray:
@@ -56,3 +70,24 @@ def test_the_average_is_that_of_every_channel():
     expected = [[features[i, :, :, c].sum() / 15 for c in range(4)] for i in range(2)]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
     assert not AverageAggregation().init(jax.random.key(0), features)
+
+
+def test_average_then_linear():
+    features = np.random.default_rng(0).normal(size=(3, 2, 5, 16)).astype(np.float32)
+    module = FullyConnectedAggregation(descriptor_dim=7, dropout=0.5)
+    descriptor, variables = module.init_with_output(jax.random.key(0), features, train=False)
+    linear = variables["params"]["linear"]
+    expected = features.reshape(3, 10, 16).mean(axis=1) @ np.asarray(linear["kernel"]) + np.asarray(linear["bias"])
+    np.testing.assert_allclose(descriptor, expected, rtol=1e-5)
+    assert (linear["bias"] == 0.1).all()
+    assert 0 < abs(linear["kernel"]).max() <= 0.01
+
+
+def test_dropout_only_in_training_and_only_of_features():
+    features = np.ones((1, 2, 2, 400), np.float32)
+    module = FullyConnectedAggregation(descriptor_dim=400, dropout=0.25)
+    variables = {"params": {"linear": {"kernel": jnp.eye(400), "bias": jnp.zeros(400)}}}
+    np.testing.assert_allclose(module.apply(variables, features, train=False), 1.0)
+    dropped = module.apply(variables, features, train=True, rngs={"dropout": jax.random.key(0)})
+    assert set(np.unique(np.round(dropped, 4))) == {0.0, np.float32(1.3333)}
+    assert 0.15 < float((dropped == 0).mean()) < 0.35

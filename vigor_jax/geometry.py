@@ -72,6 +72,11 @@ def tile_offset(
 ) -> Float[np.ndarray, "... 2"]:
     """VIGOR's delta, (d0, d1): the panorama is at row tile_px/2 + d0, column tile_px/2 - d1 of the tile.
 
+    Example:
+      >>> from vigor_jax.geometry import tile_offset
+      >>> tile_offset(41.8801, -87.6798, 41.88, -87.68).round(1).tolist()  # north and east of the tile's centre
+      [-100.1, -149.1]
+
     Args:
       pano_lat: degrees, of the panorama; the four positions broadcast to [...].
       pano_lon: degrees.
@@ -92,6 +97,14 @@ def tile_iou(offset_px: ArrayLike, tile_px: int = TILE_PX) -> Array:
     """Intersection over union of a tile with the tile centred on the query, [..., 2] offsets -> [...].
 
     o / (2 - o) with o = (1 - |d0|/L)(1 - |d1|/L); 0 where the two do not touch.
+
+    Example:
+      >>> from vigor_jax.geometry import tile_iou
+      >>> tile_iou([[0, 0], [320, 0], [640, 0]]).round(4).tolist()  # half a tile is shared by one and a half
+      [1.0, 0.3333, 0.0]
+
+    Raises:
+      ValueError: the last axis has not two numbers.
     """
     offset = np.asarray(offset_px, np.float64)
     if offset.ndim == 0 or offset.shape[-1] != 2:
@@ -104,6 +117,12 @@ def locate(
     tile_lat: ArrayLike, tile_lon: ArrayLike, offset_px: ArrayLike, metres_per_px: ArrayLike | None = None
 ) -> tuple[Array, Array]:
     """(lat, lon) in degrees of a query at an offset from a tile's centre; lon in [-180, 180).
+
+    Example:
+      >>> from vigor_jax.geometry import locate, tile_offset
+      >>> offset = tile_offset(41.8801, -87.6798, 41.88, -87.68)
+      >>> [round(float(degrees), 4) for degrees in locate(41.88, -87.68, offset)]
+      [41.8801, -87.6798]
 
     Args:
       tile_lat: degrees, [...].
@@ -134,6 +153,11 @@ def great_circle_m(lat_a: ArrayLike, lon_a: ArrayLike, lat_b: ArrayLike, lon_b: 
     """Great-circle distance in metres between positions in degrees, broadcast to [...], on the authors' sphere.
 
     By haversines: the law of cosines, which the authors use, loses the digits of distances of a few metres.
+
+    Example:
+      >>> from vigor_jax.geometry import great_circle_m
+      >>> round(float(great_circle_m(0, 0, 0, 1)))  # a degree of the equator
+      111195
     """
     lat_a, lon_a, lat_b, lon_b = (np.radians(np.asarray(x, np.float64)) for x in (lat_a, lon_a, lat_b, lon_b))
     haversine = np.sin((lat_b - lat_a) / 2) ** 2 + np.cos(lat_a) * np.cos(lat_b) * np.sin((lon_b - lon_a) / 2) ** 2

@@ -16,6 +16,13 @@ def cross_entropy(
 ) -> Float[Array, ""]:
     """Mean of -log softmax(logits)[label], in nats and in float32.
 
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.losses import cross_entropy
+      >>> logits = np.log(np.array([[3.0, 1.0]], np.float32))  # probabilities of 3/4 and 1/4
+      >>> round(float(cross_entropy(logits, np.array([0]))), 4)  # log(4/3)
+      0.2877
+
     Args:
       logits: of the classes.
       label: the true class.

@@ -19,6 +19,14 @@ def embedding_distance(
     No label enters, and nothing of it reaches the teacher: its gradient with respect to `teacher` is zero. Of unit
     embeddings it is 2 - 2 cos, so 0 to 4, and 2 where they have nothing to do with each other.
 
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.losses import embedding_distance
+      >>> student = np.array([[1.0, 0.0], [0.6, 0.8]], np.float32)
+      >>> teacher = np.array([[1.0, 0.0], [0.8, 0.6]], np.float32)
+      >>> round(float(embedding_distance(student, teacher)), 4)  # the mean of 0 and 0.2^2 + 0.2^2
+      0.04
+
     Args:
       student: embeddings; row i and row i of `teacher` are of the same image.
       teacher: embeddings.

@@ -22,6 +22,16 @@ def iou_difference(
     that is not yet matched is arbitrarily large, and so is its gradient. Both losses are zero at the same similarities.
     Ours; VIGOR has the quotient alone.
 
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.losses import iou_difference
+      >>> ground = np.array([[1.0, 0.0]], np.float32)
+      >>> positive = np.array([[0.8, 0.6]], np.float32)  # a similarity of 0.8
+      >>> semi_positive = np.array([[0.6, 0.8]], np.float32)  # of 0.6
+      >>> ratio = np.array([0.25], np.float32)
+      >>> round(float(iou_difference(ground, positive, semi_positive, ratio)), 4)  # (0.6 - 0.2)^2
+      0.16
+
     Args:
       ground: unit embeddings of the panoramas.
       positive: unit embeddings of their positive tiles.

@@ -18,6 +18,16 @@ def iou_ratio(
 ) -> Float[Array, ""]:
     """mean((s_semi / s_pos - ratio)^2) over the batch, unweighted (VIGOR, equation 3).
 
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.losses import iou_ratio
+      >>> ground = np.array([[1.0, 0.0]], np.float32)
+      >>> positive = np.array([[0.8, 0.6]], np.float32)  # a similarity of 0.8
+      >>> semi_positive = np.array([[0.6, 0.8]], np.float32)  # of 0.6
+      >>> ratio = np.array([0.25], np.float32)
+      >>> round(float(iou_ratio(ground, positive, semi_positive, ratio)), 4)  # (0.75 - 0.25)^2
+      0.25
+
     Args:
       ground: unit embeddings of the panoramas.
       positive: unit embeddings of their positive tiles.

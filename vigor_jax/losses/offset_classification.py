@@ -14,6 +14,13 @@ def offset_classification(
 ) -> Float[Array, ""]:
     """Cross-entropy of the true cells, unweighted (VIGOR, section 4.3, the variant by classification).
 
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.losses import offset_classification
+      >>> undecided = np.zeros((1, 100), np.float32)  # among 10 x 10 cells: log(100)
+      >>> round(float(offset_classification(undecided, np.array([42]))), 4)
+      4.6052
+
     Args:
       logits: of the cells.
       cell: the true one, as of `models.offset_cells.cell_of`.

@@ -15,6 +15,14 @@ def offset_regression(
 ) -> Float[Array, ""]:
     """Mean over the batch of the summed squared differences, unweighted (VIGOR, section 4.3).
 
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.losses import offset_regression
+      >>> predicted = np.array([[0.5, -0.5], [0.25, 0.0]], np.float32)
+      >>> target = np.array([[0.5, 0.5], [0.25, 0.0]], np.float32)  # the first is off by half a tile
+      >>> round(float(offset_regression(predicted, target)), 4)
+      0.5
+
     Args:
       predicted: offsets (rows, columns) as shares of half a tile: pixels of the 640 px tile / 320.
       target: the true ones.

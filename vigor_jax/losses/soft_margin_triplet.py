@@ -18,6 +18,15 @@ def soft_margin_triplet(
     every ground row for the N-1 other tiles (Hu et al., CVM-Net, 2018; VIGOR's train_overall.py, whose own sum also
     runs over the diagonal and so adds the constant log(2) / (N - 1)).
 
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.losses import soft_margin_triplet
+      >>> places = np.eye(2, dtype=np.float32)  # two, as far apart as log(1 + exp(-2)) says
+      >>> round(float(soft_margin_triplet(places, places, alpha=1.0)), 4)
+      0.1269
+      >>> round(float(soft_margin_triplet(places, places[::-1], alpha=1.0)), 4)  # each taken for the other
+      2.1269
+
     Args:
       aerial: unit embeddings; row i matches row i of `ground`.
       ground: unit embeddings.

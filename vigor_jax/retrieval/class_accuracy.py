@@ -9,7 +9,14 @@ _TOP = (1, 5)
 
 
 def class_accuracy(label: Int[np.ndarray, "images"], scores: Float[np.ndarray, "images classes"]) -> dict[str, float]:
-    """Shares of all images whose class is among the `top1` and the `top5`. Ties count against the model.
+    """Counts the images whose class is among the `top1` and the `top5`, as shares. Ties count against the model.
+
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.retrieval.class_accuracy import class_accuracy
+      >>> scores = np.array([[0.7, 0.2, 0.1], [0.4, 0.3, 0.3]])
+      >>> class_accuracy(np.array([0, 2]), scores)
+      {'top1': 0.5, 'top5': 1.0}
 
     Args:
       label: class of each image; -1, none of the classes, is an error of the model's.

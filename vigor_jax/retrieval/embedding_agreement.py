@@ -14,6 +14,14 @@ def embedding_agreement(
     `distance` is the mean squared Euclidean distance, `cosine` the mean cosine, and `agreement` the share of images
     whose nearest neighbour among the others is the same for both; absent for fewer than three images, whose neighbour
     is no choice.
+
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.retrieval.embedding_agreement import embedding_agreement
+      >>> teacher = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+      >>> student = teacher[:, ::-1]  # mirrored: all distances among the images are the same
+      >>> {name: round(figure, 4) for name, figure in embedding_agreement(student, teacher).items()}
+      {'distance': 1.36, 'cosine': 0.32, 'agreement': 1.0}
     """
     student, teacher = student.astype(np.float64), teacher.astype(np.float64)
     figures = {

@@ -37,7 +37,17 @@ def both_views(
     ground_rows: Int[np.ndarray, "queries"],
     aerial_rows: Int[np.ndarray, "references"],
 ) -> tuple[Embeddings, Embeddings]:
-    """(ground, aerial) over the same devices; NumPy arrays and arrays on one device on one.
+    """Checks embeddings of both views and lays them over the same devices: (ground, aerial).
+
+    NumPy arrays and arrays on one device stay on one. Rows that are not named are padding.
+
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.retrieval import both_views
+      >>> ground, aerial = np.eye(4, dtype=np.float32), np.full((3, 4), 0.5, np.float32)
+      >>> queries, gallery = both_views(ground, aerial, np.arange(3), np.array([2, 0]))
+      >>> len(queries), gallery.lengths.round(4).tolist()
+      (3, [1.0, 1.0])
 
     Raises:
       EvaluationError: an embedding is not finite; names the view and, in the order of its rows, which.

@@ -29,6 +29,16 @@ def geolocation_accuracy(
     Keys `within_1km` ... `within_2500km`, `median_km`, and the same with `chance_` before them for an answer that
     looks at no photo.
 
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.retrieval.geolocation_accuracy import geolocation_accuracy
+      >>> equator = np.zeros(2)
+      >>> figures = geolocation_accuracy(
+      ...     equator, np.array([0.0, 10.0]), equator, np.array([0.1, 11.0]), chance_lat=0.0, chance_lon=90.0
+      ... )
+      >>> figures["within_25km"], figures["within_200km"], round(figures["median_km"], 1)
+      (0.5, 1.0, 61.2)
+
     Args:
       true_lat: degrees in [-90, 90].
       true_lon: degrees in [-180, 180].
@@ -61,6 +71,13 @@ def cell_accuracy(
 
     `covered` is the share that lies in a kept cell, the most that any classifier reaches. Chance answers the cell with
     the most training photos. Ties count against the model.
+
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.retrieval.geolocation_accuracy import cell_accuracy
+      >>> scores = np.array([[0.9, 0.1], [0.8, 0.2]])
+      >>> cell_accuracy(np.array([0, -1]), scores, most_frequent=0)  # the second photo lies in no kept cell
+      {'top1': 0.5, 'top5': 0.5, 'covered': 0.5, 'chance_top1': 0.5}
 
     Args:
       cell: the class of each photo's true position; -1, in no kept cell, is an error.

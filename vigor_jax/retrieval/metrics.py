@@ -13,6 +13,14 @@ def fractions(found: Ranks) -> dict[str, float]:
     below int(0.01 M) + 1 of M references. `hit_rate`: no unrelated reference stands at or above the positive
     (VIGOR's train_overall.py). `hit_rate_covered`: the best reference is one of the query's own (VIGOR, section 4.2).
     Ties count against the model in all of them.
+
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.retrieval import Ranks, fractions
+      >>> none_unrelated = np.array([0, 0])
+      >>> second = Ranks(np.array([0, 1]), none_unrelated, none_unrelated, num_references=100)
+      >>> [fractions(second)[name] for name in ("top1", "top5", "top1_percent", "hit_rate")]
+      [0.5, 1.0, 1.0, 1.0]
     """
     one_percent = int(0.01 * found.num_references) + 1
     hits = {
@@ -34,6 +42,16 @@ def rank_metrics(
     num_aerial: int | None = None,
 ) -> dict[str, float]:
     """Exact retrieval metrics of queries against all references, streamed; see `ranks` for memory and errors.
+
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.retrieval import rank_metrics
+      >>> aerial = np.eye(5, dtype=np.float32)
+      >>> ground = np.array([[0.8, 0.6, 0, 0, 0], [0, 0, 0, 0.6, 0.8]], np.float32)
+      >>> references = np.array([[0, 1], [3, 2]])  # the second panorama is more like tile 4, which is none of its own
+      >>> metrics = rank_metrics(ground, aerial, references)
+      >>> [metrics[name] for name in ("top1", "top5", "hit_rate", "hit_rate_covered")]
+      [0.5, 1.0, 0.5, 0.5]
 
     Args:
       ground: unit embeddings of the panoramas [Q, D], on the host or on one or more devices; rows beyond

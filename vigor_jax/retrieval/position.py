@@ -17,7 +17,15 @@ def position_errors_m(
     offset_px: Float[np.ndarray, "queries 2"],
     metres_per_px: float | None = None,
 ) -> Float[np.ndarray, "queries"]:
-    """Great-circle distance in metres between each query and where its retrieved tile and offset place it, float64.
+    """Measures how far from each query its retrieved tile and offset place it: great-circle metres, float64.
+
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.retrieval.position import position_errors_m
+      >>> here, centre = np.array([41.88]), np.array([-87.68])
+      >>> north = np.array([[-100.0, 0.0]])  # a hundred pixels
+      >>> position_errors_m(here, centre, here, centre, north).round(1).tolist()
+      [11.1]
 
     Args:
       query_lat: degrees, the truth.
@@ -60,6 +68,13 @@ def accuracy_curve(
 
 def summary(errors_m: Float[np.ndarray, "queries"]) -> dict[str, float]:
     """`median_m`, `mean_m`, and the shares `within_5m`, `within_10m`, `within_25m`, `within_50m`, strictly nearer.
+
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.retrieval.position import summary
+      >>> figures = summary(np.array([2.0, 8.0, 110.0]))
+      >>> figures["median_m"], figures["mean_m"], round(figures["within_10m"], 4)
+      (8.0, 40.0, 0.6667)
 
     Raises:
       EvaluationError: there are none.

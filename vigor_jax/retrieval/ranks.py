@@ -45,6 +45,15 @@ def ranks(
     NumPy arrays and arrays on one device are ranked on one device. Arrays sharded over a mesh stay where they are:
     each device counts among its own rows, and only query blocks and counts travel.
 
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.retrieval import ranks
+      >>> aerial = np.eye(4, dtype=np.float32)
+      >>> ground = np.array([[0.48, 0.6, 0.64, 0.0]], np.float32)
+      >>> found = ranks(ground, aerial, np.array([[0, 2]]))  # tile 0 is the positive, tile 2 a semi-positive
+      >>> [int(found.positive[0]), int(found.unrelated_above_positive[0]), int(found.unrelated_above_best[0])]
+      [2, 1, 0]
+
     Args:
       ground: embeddings of the queries. Rows beyond len(references) are padding.
       aerial: embeddings of the references.

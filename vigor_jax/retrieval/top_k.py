@@ -29,6 +29,14 @@ def top_k(
     The score is the dot product in float32 at full precision; of equal scores the lower row comes first. Blocks,
     memory and devices are as in `ranks`, beside `query_block * k` scores and rows on every device.
 
+    Example:
+      >>> import numpy as np
+      >>> from vigor_jax.retrieval import top_k
+      >>> aerial = np.eye(4, dtype=np.float32)
+      >>> scores, rows = top_k(np.array([[0.0, 0.6, 0.8, 0.0]], np.float32), aerial, 3)
+      >>> [round(float(score), 4) for score in scores[0]], rows[0].tolist()
+      ([0.8, 0.6, 0.0], [2, 1, 0])
+
     Args:
       ground: embeddings of the queries, on the host or on one or more devices.
       aerial: embeddings of the references.

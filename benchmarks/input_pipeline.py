@@ -76,7 +76,8 @@ def pin(cores: set[int]) -> None:
 
 def _prepare(root: Path, content: str, kilobytes: dict[str, float]) -> tuple[CrossViewData, dict[str, float]]:
     begin, busy = time.perf_counter(), time.process_time()
-    data = vigor_dataset_builder.load(original_files.config(root, root / "prepared"))
+    config = original_files.config(root, root / "prepared")
+    data = vigor_dataset_builder.load(config, config.train_cities)
     seconds, busy = time.perf_counter() - begin, time.process_time() - busy
     images = len(data.aerial) + len(data.ground)
     prepared = {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vigor_jax.input.device_feed import DeviceFeed
+from vigor_jax.input.pipeline_depth import BATCHES_ON_DEVICES
 
 
 def mesh(devices: int) -> jax.sharding.Mesh:
@@ -38,7 +39,7 @@ def test_batches_arrive_in_order_split_over_the_devices(devices):
                 np.testing.assert_array_equal(np.asarray(shard.data), rows)
 
 
-def test_it_reads_ahead_but_not_further_than_asked():
+def test_it_reads_ahead_but_not_further():
     taken = []
 
     def source():
@@ -53,10 +54,10 @@ def test_it_reads_ahead_but_not_further_than_asked():
             if len(taken) == before:
                 return before
 
-    with DeviceFeed(source(), mesh(8), ahead=3) as feed:
-        assert settled() == 3
+    with DeviceFeed(source(), mesh(8)) as feed:
+        assert settled() == BATCHES_ON_DEVICES
         assert int(next(feed)["x"][0]) == 0
-        assert settled() == 4
+        assert settled() == BATCHES_ON_DEVICES + 1
 
 
 def test_an_error_arrives_after_the_batches_before_it_and_stays():
@@ -110,8 +111,8 @@ def test_waiting_is_counted_only_when_the_batches_are_slow():
         list(feed)
         assert 0.3 < feed.wait_seconds < 2.0
 
-    with DeviceFeed(iter(make_batches(4)), mesh(1), ahead=4) as feed:
+    with DeviceFeed(iter(make_batches(BATCHES_ON_DEVICES)), mesh(1)) as feed:
         time.sleep(0.5)
-        for _ in range(4):
+        for _ in range(BATCHES_ON_DEVICES):
             next(feed)
         assert feed.wait_seconds < 0.1

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from vigor_jax.input.batches import train_batches
 from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.input.mined_batches import MinedBatchPlan
+from vigor_jax.input.pipeline_depth import PLANNED_AHEAD, STEPS_IN_FLIGHT
 from vigor_jax.input.sampling import BatchPlan, SamplingError
 from vigor_jax.mining.mined_table import MinedTable, MinedTableClosed
 from vigor_jax.parallel.mesh import data_mesh
@@ -230,3 +231,54 @@ def test_a_closed_table_ends_a_loader_that_waits_for_it(tiny_data):
         with pytest.raises(MinedTableClosed):
             list(feed)
     assert time.monotonic() - start < 20
+
+
+class Watched(MinedTable):
+    """A table that tells of which steps' batches the plan asked for feedback, and of which it had to wait for it."""
+
+    def __init__(self, queries: int, lag: int):
+        super().__init__(queries, K, lag, BATCH)
+        self.lag, self.waited, self.newest_asked = lag, [], -1
+
+    def hardest(self, queries, batch_step):
+        if self.recorded <= batch_step - self.lag:
+            self.waited.append(batch_step)
+        self.newest_asked = batch_step
+        return super().hardest(queries, batch_step)
+
+
+def steps_whose_plan_waited(data, lag: int) -> list[int]:
+    """In a loop whose devices are as far behind the host, and whose reading is as far ahead, as they can be."""
+    references, city = data.panoramas.references, data.panoramas.city
+    table = Watched(len(city), lag)
+    scheduled = BatchPlan(references, city, seed=0, batch_size=BATCH, one_city=False)
+    plan = MinedBatchPlan(scheduled, references, references[:, 0], city, table=table, seed=0, first_step=0)
+    batches = train_batches(
+        data,
+        np.arange(len(city)),
+        plan,
+        first_step=0,
+        augment=False,
+        seed=0,
+        host_rows=slice(0, BATCH),
+        threads=2,
+        for_mining=True,
+    )
+    taken, deadline = [], time.monotonic() + 60
+    with DeviceFeed(batches, data_mesh()) as feed:
+        for step in range(12):
+            taken.append(np.asarray(next(feed)["example"]))
+            done = step - STEPS_IN_FLIGHT
+            # The steps before `done` are finished, and none after them.
+            while table.newest_asked < done - 1 + PLANNED_AHEAD:
+                assert time.monotonic() < deadline, "less is read ahead than is said"
+                time.sleep(0.001)
+            if done >= 0:
+                table.record(done, taken[done], np.full((BATCH, K), -1))
+        table.close()
+    return table.waited
+
+
+def test_no_plan_waits_by_the_smallest_lag_that_is_allowed(tiny_data):
+    assert not steps_whose_plan_waited(tiny_data, PLANNED_AHEAD + 1)
+    assert steps_whose_plan_waited(tiny_data, PLANNED_AHEAD - 1)

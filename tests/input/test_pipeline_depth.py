@@ -1,5 +1,6 @@
 """The numbers are those of the pipeline itself, not beside it."""
 
+import runpy
 import time
 
 import jax
@@ -10,6 +11,7 @@ from vigor_jax.input import pipeline_depth
 from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.input.read_ahead import read_ahead
 from vigor_jax.parallel.mesh import data_mesh
+from vigor_jax.tasks.cross_view import hard_negatives
 
 
 def settled(count) -> int:
@@ -39,8 +41,15 @@ def test_no_batch_is_planned_further_ahead_than_is_said():
             assert newest - finished == pipeline_depth.PLANNED_AHEAD
 
 
-@pytest.mark.parametrize("lag", [1, pipeline_depth.PLANNED_AHEAD - 1])
+@pytest.mark.parametrize("lag", [1, pipeline_depth.PLANNED_AHEAD])
 def test_a_plan_that_would_wait_for_steps_under_way_is_refused(lag):
-    pipeline_depth.require_known_in_time(pipeline_depth.PLANNED_AHEAD)
-    with pytest.raises(ValueError, match=f"a lag of {lag} steps.* at least {pipeline_depth.PLANNED_AHEAD}"):
+    smallest = pipeline_depth.PLANNED_AHEAD + 1
+    pipeline_depth.require_known_in_time(smallest)
+    with pytest.raises(ValueError, match=f"a lag of {lag} steps.* at least {smallest}"):
         pipeline_depth.require_known_in_time(lag)
+
+
+def test_reading_as_far_ahead_as_mining_looks_back_is_refused_where_mining_is_imported(monkeypatch):
+    monkeypatch.setattr(pipeline_depth, "PLANNED_AHEAD", hard_negatives.LAG)
+    with pytest.raises(ValueError, match=f"at least {hard_negatives.LAG + 1}, or read less far ahead"):
+        runpy.run_path(hard_negatives.__file__)

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from vigor_jax.input.pipeline_depth import BATCHES_ON_DEVICES
+from vigor_jax.parallel.mesh import AXIS
 
 
 class DeviceFeed:
@@ -22,26 +23,18 @@ class DeviceFeed:
       wait_seconds: how long the consumer has waited for batches so far.
     """
 
-    def __init__(
-        self,
-        batches: Iterator[dict[str, np.ndarray]],
-        mesh: jax.sharding.Mesh,
-        axis: str = "data",
-        ahead: int = BATCHES_ON_DEVICES,
-    ):
+    def __init__(self, batches: Iterator[dict[str, np.ndarray]], mesh: jax.sharding.Mesh):
         """Starts the transfers.
 
         Args:
           batches: this host's rows of each batch; read by one thread, never written to again by their maker.
           mesh: of all hosts' devices.
-          axis: of the mesh, over which the first axis of every array is split.
-          ahead: batches on the devices, or on their way, that have not been asked for.
         """
         self.wait_seconds = 0.0
         self._batches = batches
-        self._sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(axis))
+        self._sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
         self._ready: queue.SimpleQueue[dict[str, jax.Array] | BaseException] = queue.SimpleQueue()
-        self._places = threading.Semaphore(ahead)
+        self._places = threading.Semaphore(BATCHES_ON_DEVICES)
         self._closed = threading.Event()
         self._end: BaseException | None = None
         self._thread = threading.Thread(target=self._transfer, name="device-feed", daemon=True)

@@ -13,7 +13,7 @@ from vigor_jax.config import Config
 from vigor_jax.errors import Preempted, UserError
 from vigor_jax.input.device_feed import DeviceFeed
 from vigor_jax.parallel import hosts
-from vigor_jax.parallel.mesh import AXIS, data_mesh, require_divisible
+from vigor_jax.parallel.mesh import data_mesh, require_divisible
 from vigor_jax.tasks.task import Task
 from vigor_jax.train import memory, optimizer, resume, step
 from vigor_jax.train.checkpoint import Checkpoints, Restored
@@ -130,7 +130,7 @@ def _train(
         _writer(run, begin) as writer,
         Progress(total, first, show=hosts.is_first()) as progress,
         # Reads the first batches while the step is compiled.
-        DeviceFeed(task.batches(first) if first < total else iter(()), run.mesh, AXIS) as feed,
+        DeviceFeed(task.batches(first) if first < total else iter(()), run.mesh) as feed,
         Profile(run.workdir, first, total, wanted=profile, writes=hosts.is_first()) as tracer,
     ):
         evaluator = Evaluator(run, writer)

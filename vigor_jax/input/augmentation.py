@@ -26,20 +26,20 @@ class Augmentation:
     mirror: bool  # left and right exchanged
 
     def tile(self, image: UInt8[np.ndarray, "size size 3"]) -> UInt8[np.ndarray, "size size 3"]:
-        """The tile, turned and mirrored; the argument itself where that changes nothing."""
+        """Turns and mirrors a tile; returns the argument itself where that changes nothing."""
         if self.turns:
             image = cv2.rotate(image, _ROTATIONS[self.turns])
         return cv2.flip(image, 1) if self.mirror else image
 
     def panorama(self, image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
-        """The panorama of the tile so changed, or the argument itself; the width is a multiple of 4."""
+        """Gives the panorama of the tile so changed, or the argument itself; the width is a multiple of 4."""
         if self.turns:
             # What lay at bearing b now lies at b - 90 degrees a turn, so the columns move left.
             image = np.roll(image, -self.turns * (image.shape[1] // 4), axis=1)
         return cv2.flip(image, 1) if self.mirror else image
 
     def offset(self, offset_px: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
-        """`geometry.tile_offset` of the tile so changed.
+        """Gives `geometry.tile_offset` of the tile so changed, [..., 2] in pixels.
 
         The panorama lies at row 320 + d0, column 320 - d1; a quarter turn takes what is d1 to the left of the centre
         to d1 below it, and what is d0 below it to d0 to the right.
@@ -51,14 +51,14 @@ class Augmentation:
 
 
 def draw(seed: int, step: int, slot: int) -> Augmentation:
-    """The augmentation of the example in a slot of the global batch of a step: each of the eight as likely."""
+    """Draws the augmentation of the example in a slot of the global batch of a step, each of the eight as likely."""
     # Eight divides 2**32, so the remainder is uniform.
     choice = int(fold(seed, "augmentation", step, slot).generate_state(1, np.uint32)[0]) % 8
     return Augmentation(turns=choice % 4, mirror=choice >= 4)
 
 
 def check_sizes(aerial: tuple[int, int], ground: tuple[int, int]) -> None:
-    """Raises UserError where quarter turns are impossible at these (height, width)."""
+    """Refuses sizes (height, width) at which quarter turns are impossible, by a UserError."""
     if aerial[0] != aerial[1]:
         raise UserError(
             f"config.batch.augment turns tiles by quarters, but they are {aerial[0]} x {aerial[1]} pixels: make "

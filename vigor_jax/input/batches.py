@@ -80,10 +80,8 @@ def train_batches(
     Close the generator (`close()`, or `device_feed.DeviceFeed` does it) to end its threads.
 
     Args:
-      data: the prepared data set.
       rows: the training panoramas; the plan's batches are indices into them.
       plan: asked once for each batch, in order, by the thread that asks for batches.
-      first_step: of the first batch.
       augment: whether to turn and mirror each example, by a draw from (seed, step, slot of the global batch).
       seed: of the augmentation and the semi-positives.
       host_rows: the slots of the global batch that this host reads.
@@ -167,14 +165,11 @@ def train_batches(
 def image_batches(
     images: EncodedImages, rows: Int[np.ndarray, "images"], batch_size: int, threads: int, *, names: Sequence[str]
 ) -> Generator[tuple[UInt8[np.ndarray, "batch height width 3"], int], None, None]:
-    """The images of some rows, in order, as (uint8 [batch_size, height, width, 3], how many of them are valid).
+    """Yields the images of some rows, in order, as (uint8 [batch_size, height, width, 3], how many are valid).
 
     Every batch has batch_size images, so that one compiled function serves them all; the last one's rest is black.
 
     Args:
-      images: of a data set.
-      rows: which images.
-      batch_size: images a batch.
       threads: that read and decode; 0: one for each core of this process.
       names: of all images of the data set, for errors.
 

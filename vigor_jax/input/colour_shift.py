@@ -23,7 +23,7 @@ _SAMPLED = 1000  # images: the axes are those of all by then
 
 @dataclasses.dataclass(frozen=True)
 class PrincipalColours:
-    """Of the covariance of RGB values, of 0 to 1."""
+    """The eigenvalues and eigenvectors of the covariance of RGB values from 0 to 1."""
 
     variances: Float[np.ndarray, "3"]  # eigenvalues, descending
     axes: Float[np.ndarray, "3 3"]  # [channel, axis]: columns are the unit eigenvectors
@@ -40,8 +40,6 @@ def principal_colours(images: EncodedImages, rows: Int[np.ndarray, "images"], na
     """Measures the colours of every image among `rows`, or of 1,000 of them at equal distances if there are more.
 
     Args:
-      images: of a data set.
-      rows: those that train.
       names: of all images, for errors.
 
     Raises:
@@ -59,13 +57,9 @@ def principal_colours(images: EncodedImages, rows: Int[np.ndarray, "images"], na
 
 
 def draw(seed: int, step: int, slot: int, colours: PrincipalColours, std: float) -> Float32[np.ndarray, "3"]:
-    """What to add to the RGB values, of 0 to 255, of the example in a slot of the global batch of a step.
+    """Draws what to add to the RGB values, of 0 to 255, of the example in a slot of the global batch of a step.
 
     Args:
-      seed: of the run.
-      step: counted from 0.
-      slot: of the global batch.
-      colours: of the training images.
       std: of the three normal numbers; 0.1 as published.
     """
     a = np.random.default_rng(fold(seed, "colour shift", step, slot)).normal(0, std, 3)

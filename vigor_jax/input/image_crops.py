@@ -14,7 +14,7 @@ from vigor_jax.input.randomness import fold
 
 @dataclasses.dataclass(frozen=True)
 class RandomCrop:
-    """One draw, for an image of any size."""
+    """A square to cut from an image of any size, drawn."""
 
     side: int  # S, pixels
     down: float  # where the cut lies between the top (0) and the bottom (below 1)
@@ -22,7 +22,7 @@ class RandomCrop:
     mirror: bool  # left and right exchanged
 
     def corner(self, size: tuple[int, int], crop: int) -> tuple[int, int]:
-        """(row, column) of the upper left corner in an image of (height, width), each possible one as likely."""
+        """Gives (row, column) of the upper left corner in an image of (height, width), each possible one as likely."""
         height, width = size
         return int(self.down * (height - crop + 1)), int(self.right * (width - crop + 1))
 
@@ -38,12 +38,9 @@ class RandomCrop:
 
 
 def draw(seed: int, step: int, slot: int, *, scales: tuple[int, int], mirror: bool) -> RandomCrop:
-    """The crop of the example in a slot of the global batch of a step.
+    """Draws the crop of the example in a slot of the global batch of a step.
 
     Args:
-      seed: of the run.
-      step: counted from 0.
-      slot: of the global batch.
       scales: S is drawn uniformly from these and the whole numbers between; equal for a fixed S.
       mirror: exchange left and right in half of the draws.
     """
@@ -53,18 +50,18 @@ def draw(seed: int, step: int, slot: int, *, scales: tuple[int, int], mirror: bo
 
 
 def scale_to(image: Image, side: int) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """The image with a shorter side of so many pixels, in its proportions; itself if it has that already."""
+    """Scales an image to a shorter side of so many pixels; returns the image itself if it has that already."""
     return resize(image, with_shorter_side(image.shape[:2], side))
 
 
 def centre(image: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "rows columns 3"]:
-    """The middle (height, width) of an image, half a pixel up and left where there is no middle."""
+    """Cuts the middle (height, width) of an image, half a pixel up and left where there is no middle."""
     row, column = ((whole - part) // 2 for whole, part in zip(image.shape[:2], size, strict=True))
     return image[row : row + size[0], column : column + size[1]]
 
 
 def grid(image: Image, crop: int, per_side: int) -> UInt8[np.ndarray, "crops crop crop 3"]:
-    """Cuts on a regular grid that reaches all four edges: [per_side ** 2, crop, crop, 3], row by row.
+    """Cuts squares on a regular grid that reaches all four edges: [per_side ** 2, crop, crop, 3], row by row.
 
     GoogLeNet's and VGG's multi-crop evaluation takes five a side, and each mirrored as well (section 3.2). One a side
     is the centre.
@@ -76,6 +73,6 @@ def grid(image: Image, crop: int, per_side: int) -> UInt8[np.ndarray, "crops cro
 
 
 def whole_size(size: tuple[int, int], side: int, multiple: int) -> tuple[int, int]:
-    """(height, width) of what remains of an image of a size at scale `side`, cut to multiples, at least one of each."""
+    """Gives (height, width) of what remains of an image at scale `side`, cut to multiples, at least one of each."""
     height, width = (max(1, pixels // multiple) * multiple for pixels in with_shorter_side(size, side))
     return height, width

@@ -49,15 +49,12 @@ def train_batches(
     (`close()`, or `device_feed.DeviceFeed` does it) to end its threads.
 
     Args:
-      data: the prepared data set.
       plan: of indices into `data.train`; asked once for each batch, in order, by the thread that asks for batches.
       crop: pixels, side of the cut.
       scales: S of the shorter side before cutting, drawn from this range, ends included; none below `crop`.
       mirror: exchange left and right in half of the draws.
       colours: of the training images; None for no colour shift.
-      colour_std: of the colour shift.
       with_labels: the step reads them.
-      first_step: of the first batch.
       seed: of all draws, which are functions of it, the step and the slot of the global batch.
       host_rows: the slots of the global batch that this host reads.
       threads: that read and decode; 0: one for each core of this process. They change nothing but the time.
@@ -106,8 +103,6 @@ def centre_crops(
     [rows], of the data set, -1 where the last batch is filled up with black.
 
     Args:
-      data: the prepared data set.
-      rows: of the images.
       crop: pixels, side of the cut.
       scale: Q, of the shorter side before cutting.
       batch_size: over all hosts.
@@ -134,7 +129,7 @@ def grid_crops(
     host_rows: slice,
     threads: int,
 ) -> Generator[Batch, None, None]:
-    """Cuts of each image on a grid (`image_crops.grid`), for multi-crop evaluation; mirroring is left to the devices.
+    """Yields cuts of each image on a grid (`image_crops.grid`), for multi-crop evaluation; the devices mirror.
 
     As `centre_crops`, with `image` uint8 [rows, per_side ** 2, crop, crop, 3].
     """
@@ -157,7 +152,7 @@ def whole_images(
     threads: int,
     multiple: int = 32,
 ) -> Generator[Batch, None, None]:
-    """Each image uncropped at one scale, for dense evaluation.
+    """Yields each image uncropped at one scale, for dense evaluation.
 
     Images of one shape come together, so that one compiled program serves many: the height and the width are cut from
     both sides to multiples, by less than one of them. With 32, VGG's stride, no more is lost than what its pooling
@@ -165,8 +160,6 @@ def whole_images(
     the same shapes at the same time. Every shape has its own last batch that is filled up with black.
 
     Args:
-      data: the prepared data set.
-      rows: of the images.
       scale: Q, of the shorter side; at least one multiple.
       batch_size: over all hosts.
       host_rows: the slots of each batch that this host reads.

@@ -21,7 +21,7 @@ class HardestTiles(Protocol):
     """What `MinedBatchPlan` asks for; `mining.MinedTable` is one."""
 
     def hardest(self, queries: Sequence[int], batch_step: int) -> list[Int[np.ndarray, "found"]]:
-        """The tiles hardest for each panorama as the batch of a step may see it; waits until they are known."""
+        """Finds the tiles hardest for each panorama as the batch of a step may see it; waits until they are known."""
         ...
 
 
@@ -57,12 +57,10 @@ class MinedBatchPlan:
 
         Args:
           plan: the random batches.
-          references: rows of tiles, of each training example; the plan's.
-          positive: row of the tile, of each training example, that it is paired with.
-          city: of each training example.
+          references: rows of tiles; those of the plan.
+          positive: row of the tile that each training example is paired with.
           table: the tiles hardest for each training example, both by the numbers used here. Where batches are of one
             city, it must hold tiles of the example's city alone.
-          seed: of the run.
           first_step: whose batch is the first to be half mined.
         """
         self.steps_per_epoch = plan.steps_per_epoch
@@ -77,7 +75,7 @@ class MinedBatchPlan:
         self._claimed = ClaimedTiles(references)
 
     def __call__(self, step: int) -> Int[np.ndarray, "batch"]:
-        """Indices into the training list, of the batch of a step; waits for the feedback that the batch depends on.
+        """Gives the indices into the training list of the batch of a step; waits for the feedback it depends on.
 
         Raises:
           Exception: of the table, such as that it was closed.

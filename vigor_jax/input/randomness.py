@@ -6,7 +6,7 @@ import numpy as np
 
 
 def fold(seed: int, purpose: str, *position: int) -> np.random.SeedSequence:
-    """The entropy for one draw, equal on every host and in every resumed run.
+    """Gives the entropy for one draw, equal on every host and in every resumed run.
 
     Args:
       seed: of the run; not negative.

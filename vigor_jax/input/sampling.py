@@ -75,10 +75,8 @@ class BatchPlan:
         """Plans the batches of a training list.
 
         Args:
-          references: rows of tiles, of each training example.
-          city: of each training example.
-          seed: of the run.
-          batch_size: examples a batch, over all hosts.
+          references: rows of tiles.
+          batch_size: over all hosts.
           one_city: every batch is of a single city, and the cities take turns at random.
 
         Raises:
@@ -97,7 +95,7 @@ class BatchPlan:
         self._epoch = functools.lru_cache(maxsize=1)(self._schedule)
 
     def __call__(self, step: int) -> Int[np.ndarray, "batch"]:
-        """Indices into the training list, of the batch of a step, counted from 0 over all epochs."""
+        """Gives the indices into the training list of the batch of a step, counted from 0 over all epochs."""
         epoch, batch = divmod(step, self.steps_per_epoch)
         return self._epoch(epoch)[batch]
 
@@ -177,12 +175,7 @@ class EpochPlan:
     """
 
     def __init__(self, examples: int, *, seed: int, batch_size: int):
-        """Plans the batches of so many examples.
-
-        Args:
-          examples: of the training list.
-          seed: of the run.
-          batch_size: examples a batch, over all hosts.
+        """Plans batches of `batch_size` of so many examples, over all hosts.
 
         Raises:
           SamplingError: there are fewer examples than a batch holds.
@@ -197,7 +190,7 @@ class EpochPlan:
         self._order = functools.lru_cache(maxsize=1)(self._draw)
 
     def __call__(self, step: int) -> Int[np.ndarray, "batch"]:
-        """Indices into the training list, of the batch of a step, counted from 0 over all epochs."""
+        """Gives the indices into the training list of the batch of a step, counted from 0 over all epochs."""
         epoch, batch = divmod(step, self.steps_per_epoch)
         return self._order(epoch)[batch * self._batch_size : (batch + 1) * self._batch_size]
 
@@ -208,7 +201,7 @@ class EpochPlan:
 
 
 def host_rows(batch_size: int, process_index: int, process_count: int) -> slice:
-    """The rows of the global batch that a host reads: the process_index-th contiguous block.
+    """Gives the rows of the global batch that a host reads: the process_index-th contiguous block.
 
     Raises:
       SamplingError: the hosts do not divide the batch.

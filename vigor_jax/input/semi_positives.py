@@ -26,13 +26,10 @@ class SemiPositive:
 def draw(
     offset_px: Float[np.ndarray, "4 2"], *, seed: int, step: int, slot: int, drop_uncovering: bool
 ) -> SemiPositive:
-    """The semi-positive of the example in a slot of the global batch of a step.
+    """Draws the semi-positive of the example in a slot of the global batch of a step.
 
     Args:
       offset_px: `geometry.tile_offset` of the positive and the three semi-positive tiles.
-      seed: of the run.
-      step: counted from 0.
-      slot: of the global batch.
       drop_uncovering: draw among the tiles that contain the panorama. Where none does, the drawn tile does not count.
     """
     candidates, counts = [1, 2, 3], True

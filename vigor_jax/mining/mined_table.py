@@ -46,7 +46,7 @@ class MinedTable:
 
     @property
     def recorded(self) -> int:
-        """Updates whose feedback has been recorded: those of the steps 0..recorded-1."""
+        """Counts the updates whose feedback has been recorded: those of the steps 0..recorded-1."""
         return self._recorded
 
     def record(self, step: int, queries: Int[np.ndarray, "batch"], hardest: Int[np.ndarray, "batch k"]) -> None:
@@ -77,7 +77,7 @@ class MinedTable:
             self._changed.notify_all()
 
     def hardest(self, queries: Sequence[int], batch_step: int) -> list[Int[np.ndarray, "found"]]:
-        """The tiles hardest for each panorama as the batch of a step may see it, hardest first; none if it sees none.
+        """Finds the tiles hardest for each panorama as the batch of a step may see it, hardest first, if it sees any.
 
         Waits until the feedback of the update batch_step - lag has been recorded.
 
@@ -111,7 +111,7 @@ class MinedTable:
         return row[row >= 0]
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that the batches from step `recorded` on depend on, in arrays whose shapes never change.
+        """Copies all that the batches from step `recorded` on depend on, into arrays whose shapes never change.
 
         `recorded` int64 scalar, `base` int32 [queries, k], and of the last `lag` updates, oldest first and -1 before
         there were as many, `log_queries` int32 [lag, batch] and `log_hardest` int32 [lag, batch, k].

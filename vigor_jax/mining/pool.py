@@ -45,7 +45,7 @@ class Pool:
 
 
 def empty(capacity: int, num_tiles: int, dim: int, devices: int) -> Pool:
-    """A pool with nothing in it, whole; shard it by `partition_specs`.
+    """Makes a pool with nothing in it, whole; shard it by `partition_specs`.
 
     Args:
       capacity: tiles it can hold.
@@ -63,7 +63,7 @@ def empty(capacity: int, num_tiles: int, dim: int, devices: int) -> Pool:
 
 
 def partition_specs(axis_name: str) -> Pool:
-    """A `PartitionSpec` for each array: the embeddings by rows over the axis, the rest replicated."""
+    """Gives a `PartitionSpec` for each array: the embeddings by rows over the axis, the rest replicated."""
     replicated = PartitionSpec()
     return Pool(
         embeddings=PartitionSpec(axis_name), tile=replicated, group=replicated, slot=replicated, cursor=replicated
@@ -152,7 +152,7 @@ Rule = Callable[[Any, Slots], Bool[Array, "queries slots"]]
 
 
 def other_tiles(asking: Asking, slots: Slots) -> Bool[Array, "queries slots"]:
-    """The rule that every tile qualifies but the query's own."""
+    """Lets every tile qualify but the query's own."""
     qualifies = jnp.ones((len(asking.references), len(slots.tile)), bool)
     for column in range(asking.references.shape[1]):
         qualifies &= slots.tile != asking.references[:, column, None]
@@ -160,7 +160,7 @@ def other_tiles(asking: Asking, slots: Slots) -> Bool[Array, "queries slots"]:
 
 
 def other_tiles_of_group(asking: Asking, slots: Slots) -> Bool[Array, "queries slots"]:
-    """The rule that the tiles of the query's group qualify, but its own."""
+    """Lets the tiles of the query's group qualify, but its own."""
     return other_tiles(asking, slots) & (slots.group == asking.group[:, None])
 
 

@@ -46,10 +46,8 @@ class HardNegatives:
         """Starts with nothing mined.
 
         Args:
-          config: of the run.
-          references: rows of the data set's tiles, of each training example.
-          city: of each training example.
-          plan: of the random batches.
+          references: rows of the data set's tiles.
+          plan: the random batches.
           num_tiles: of the data set.
 
         Raises:
@@ -83,7 +81,7 @@ class HardNegatives:
         self.carry_specs = {"pool": pool.partition_specs(AXIS)}
 
     def init_carry(self, dim: int, devices: int) -> Carry:
-        """An empty pool."""
+        """Makes an empty pool."""
         return {"pool": pool.empty(self._capacity, self._num_tiles, dim, devices)}
 
     def step(self, carry: Carry, batch: dict[str, jax.Array], pairs: Pairs, axis_name: str) -> tuple[Carry, Feedback]:
@@ -110,7 +108,7 @@ class HardNegatives:
         self._feedback.put(step, feedback["examples"], feedback["hardest"])
 
     def plan_state(self) -> dict[str, Any]:
-        """The table, with the hardest tiles of every step so far in it."""
+        """Stores the table, with the hardest tiles of every step so far in it."""
         self._feedback.drain()
         return self._table.state()
 

@@ -6,10 +6,11 @@
 
 Data: a folder of photos with `positions.csv`, a line each: photo,lat,lon (docs/data.md). Read docs/geolocation.md
 before you train on people's photos.
-Hardware: one accelerator; more devices share the batch. `rendered` takes two CPU cores.
+Hardware: one accelerator, or as many as divide the batch of 256; none was tried. `rendered` takes two CPU cores.
 Time: not measured; of `rendered` some three minutes (docs/results.md).
 Expect: the figures of PlaNet and of MobileNet's paper (table 11) are of PlaNet's 91 million photos, which are not
-public. With fewer photos there are fewer cells, and nothing published to compare with.
+public. With fewer photos there are fewer cells, and nothing published to compare with. What `rendered` finds says
+docs/results.md. A value without a reason beside it is not known to be better than others.
 
 `rendered`: photos cut from the panoramas of fourteen rendered cities, which lie on three continents. It shows the way
 from positions to kilometres; what it learns is how the cities' streets look, and nothing of the earth.
@@ -27,7 +28,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.name = "-".join(["geolocation", *filter(None, [variant])])
     config.task = "geolocation"
     config.seed = 0
-    config.epochs = 30  # not tuned: no such data set was at hand
+    config.epochs = 30  # no such data set was at hand to choose it by
 
     config.images = ml_collections.ConfigDict()
     config.images.name = "photo_positions"
@@ -36,14 +37,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.images.stored_side = 256
     config.images.validation_fraction = 0.05
     config.images.crop = 224
-    config.images.scales = (256, 256)
+    config.images.scales = (256, 256)  # crops show 77 % of a photo that is as high as wide
     config.images.mirror = False  # signs, and the side of the road that cars take, tell countries apart
     config.images.colour_shift = 0.0
 
     config.classifier = ml_collections.ConfigDict()
     config.classifier.backbone = "mobilenet_1.0"
     config.classifier.dtype = "bfloat16"
-    config.classifier.test_scales = (256,)
+    config.classifier.test_scales = (256,)  # the middle of what training crops are taken from
 
     config.geocells = ml_collections.ConfigDict()
     # PlaNet's limits are for 91 million photos. These make some thousand classes of a million.
@@ -93,7 +94,7 @@ def _rendered(config: ml_collections.ConfigDict) -> None:
     config.geocells.deepest = 8
     config.optimizer.learning_rate = 3e-3
     config.optimizer.decay_rate = 0.05
-    config.optimizer.decay_steps = 1900
+    config.optimizer.decay_steps = 1900  # about all steps
     config.optimizer.warmup_steps = 50
     config.batch.size = 32
     config.evaluate_every_epochs = 4

@@ -49,7 +49,7 @@ def test_chance_and_colour_stand_below_and_sizes_above(compare):
 
 
 def test_every_row_of_a_ready_comparison_is_a_config_and_has_a_folder_of_its_own(compare):
-    from vigor_jax.config import check_key
+    from vigor_jax.tasks import check_key
 
     for rows in compare.READY.values():
         folders = {compare._folder(row) for row in rows}

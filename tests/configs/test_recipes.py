@@ -70,8 +70,11 @@ def test_the_default_method_stays_with_a_backbone():
 
 
 @pytest.mark.parametrize("name", _CONFIGS)
-def test_a_recipe_tells_its_command(name):
-    assert f"python main.py --config=configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
+def test_a_recipe_tells_its_command_and_what_to_have_and_to_expect(name):
+    told = importlib.import_module(f"configs.{name}").__doc__
+    assert f"python main.py --config=configs/{name}.py" in told
+    for part in ("Data:", "Hardware:", "Time", "xpect"):
+        assert part in told
 
 
 def test_runs_of_different_variants_have_different_workdirs():
@@ -161,22 +164,50 @@ def parsed(name: str, variant: str = "") -> config_schema.Config:
 
 
 @pytest.mark.parametrize(
-    ("variant", "scales", "stored", "test_scales"),
+    ("variant", "scales", "stored", "test_scales", "rate", "starts_from"),
     [
-        ("vgg16", (256, 256), 256, (256,)),
-        ("vgg19,384", (384, 384), 384, (384,)),
-        ("jitter", (256, 512), 512, (384,)),
+        ("vgg16", (256, 256), 288, (256,), 1e-2, ""),
+        ("vgg19,384", (384, 384), 416, (384,), 1e-3, "runs/vgg-vgg19"),
+        ("jitter", (256, 512), 512, (384,), 1e-3, "runs/vgg-vgg16-384"),
     ],
 )
-def test_vgg_is_trained_as_section_3_says(variant, scales, stored, test_scales):
+def test_vgg_is_trained_as_section_3_says(variant, scales, stored, test_scales, rate, starts_from):
     config = parsed("vgg", variant)
+    assert config.classifier.pretrained == starts_from
+    # Random weights see pixels without their mean and nothing else; others bring their own preprocessing.
+    random = ("imagenet_mean", "glorot") if not starts_from else ("", "")
+    assert (config.classifier.preprocessing, config.classifier.initialisation) == random
     assert config.classifier.backbone == (variant.split(",")[0] if variant.startswith("vgg") else "vgg16")
     assert (config.images.scales, config.images.stored_side) == (scales, stored)
     assert config.classifier.test_scales == test_scales
     assert (config.batch.size, config.classifier.dropout, config.images.crop) == (256, 0.5, 224)
     optimizer = config.optimizer
     assert (optimizer.name, optimizer.momentum, optimizer.weight_decay) == ("sgd", 0.9, 5e-4)
-    assert (optimizer.schedule, optimizer.learning_rate, optimizer.plateau_factor) == ("plateau", 1e-2, 0.1)
+    assert (optimizer.schedule, optimizer.learning_rate, optimizer.plateau_factor) == ("plateau", rate, 0.1)
+
+
+@pytest.mark.parametrize("variant", importlib.import_module("configs.vgg").VARIANTS)
+def test_vgg_is_tested_as_the_published_figures_are(variant):
+    classifier = parsed("vgg", variant).classifier
+    assert classifier.test_protocol == "dense"
+    assert len(classifier.test_scales) == 1
+
+
+def test_a_vgg_of_a_larger_scale_starts_from_the_workdir_of_the_one_before():
+    for network in importlib.import_module("configs.vgg").NETWORKS:
+        before = f"runs/{parsed('vgg', network).name}"
+        for scale in ("384", "jitter"):
+            config = parsed("vgg", f"{network},{scale}")
+            assert config.classifier.pretrained == before
+            before = f"runs/{config.name}"
+    assert parsed("vgg", "256") == parsed("vgg", "vgg16") == parsed("vgg")
+
+
+@pytest.mark.parametrize("name", ["vgg", "mobilenet", "grocery", "geolocation", "image_distillation"])
+def test_no_image_is_blown_up(name):
+    for variant in ("", *getattr(importlib.import_module(f"configs.{name}"), "VARIANTS", ())):
+        config = parsed(name, variant)
+        assert config.images.stored_side >= max(*config.images.scales, *config.classifier.test_scales)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ _PIXEL = np.array([[[[200, 100, 50]]]], np.uint8)  # red, green, blue
     [
         ("vigor", [50 - 103.939, 100 - 116.779, 200 - 123.6]),
         ("keras", [50 - 103.939, 100 - 116.779, 200 - 123.68]),
+        ("imagenet_mean", [200 - 123.68, 100 - 116.779, 50 - 103.939]),
         ("tf", [200 / 127.5 - 1, 100 / 127.5 - 1, 50 / 127.5 - 1]),
         ("torchvision", [(200 / 255 - 0.485) / 0.229, (100 / 255 - 0.456) / 0.224, (50 / 255 - 0.406) / 0.225]),
     ],
@@ -25,7 +26,7 @@ def test_one_pixel(name, expected):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"'cafe'.*keras, tf, torchvision, vigor"):
+    with pytest.raises(ValueError, match=r"'cafe'.*imagenet_mean, keras, tf, torchvision, vigor"):
         preprocess(_PIXEL, "cafe")
 
 

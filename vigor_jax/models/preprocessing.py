@@ -1,4 +1,4 @@
-"""The pixel statistics that pretrained weights expect, applied to uint8 images on the device."""
+"""The pixel statistics that weights expect, applied to uint8 images on the device."""
 
 import dataclasses
 
@@ -21,6 +21,9 @@ PREPROCESSINGS = {
     "vigor": Preprocessing(bgr=True, mean=(103.939, 116.779, 123.6)),
     # keras.applications' "caffe" mode, for which the Oxford weights were converted.
     "keras": Preprocessing(bgr=True, mean=(103.939, 116.779, 123.68)),
+    # VGG's paper, section 2.1: "The only preprocessing we do is subtracting the mean RGB value". For networks that are
+    # trained here; the numbers of "keras", in RGB.
+    "imagenet_mean": Preprocessing(bgr=False, mean=(123.68, 116.779, 103.939)),
     "torchvision": Preprocessing(
         bgr=False,
         mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),

@@ -107,6 +107,13 @@ def test_runs_that_cannot_be_started_from_are_refused(data, finished, tmp_path):
         task_of(data, shallower=str(workdir)).init(jax.random.key(0))
 
 
+def test_pixels_must_be_those_of_the_shallow_run(data, finished):
+    workdir, _ = finished(preprocessing="imagenet_mean")
+    task_of(data, shallower=str(workdir), preprocessing="imagenet_mean")
+    with pytest.raises(ConfigError, match=r"preprocessing = 'imagenet_mean', this one has ''"):
+        task_of(data, shallower=str(workdir))
+
+
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [

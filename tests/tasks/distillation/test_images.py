@@ -25,6 +25,7 @@ from vigor_jax.models.classifier import classifier
 from vigor_jax.models.mobilenet import MobileNetHead
 from vigor_jax.models.pretrained import WeightFileError, own_names
 from vigor_jax.parallel import mesh as meshes
+from vigor_jax.tasks.distillation import image_teacher
 from vigor_jax.tasks.distillation.images import ImageDistillation
 from vigor_jax.train import loop
 from vigor_jax.train import state as states
@@ -149,6 +150,19 @@ def neighbours(rows):
 def embeddings_by_hand(taught, pixels):
     model, variables = taught
     return unit(np.asarray(model.apply(variables, pixels / 127.5 - 1, method="features")))
+
+
+def test_a_teacher_sees_the_pixels_that_it_was_trained_with(taught, leave_run, teacher, tmp_path):
+    tree = tree_of(
+        **{"task": "classification", "classifier.backbone": "wide", "classifier.preprocessing": "imagenet_mean"}
+    )
+    del tree["distillation"]
+    leave_run(tmp_path, tasks.parse(tree), taught[1])
+    read = [
+        image_teacher.read(tasks.parse(tree_of(**{"distillation.teacher": str(workdir)}))).preprocessing
+        for workdir in (teacher, tmp_path)
+    ]
+    assert read == [registry.BACKBONES["wide"].preprocessing, "imagenet_mean"]
 
 
 def test_the_step_reads_all_that_is_put_on_the_devices(data, teacher, batch_keys):

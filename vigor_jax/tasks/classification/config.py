@@ -20,6 +20,9 @@ class ClassifierConfig:
     dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
     # A weight file of the backbone; its logits are left out if they are of another number of classes. Empty: random.
     pretrained: str = ""
+    # Of the pixels, a name of models/preprocessing.py: for random weights, as others bring their own. Empty: what the
+    # backbone's published weights expect.
+    preprocessing: Literal["", "imagenet_mean", "keras", "tf", "torchvision", "vigor"] = ""
     # Random kernels of VGG, whose paper has more than one way (models/vgg.py); empty: the backbone's own.
     initialisation: Literal["", "he", "glorot", "normal"] = ""
     # The workdir of a finished run of vgg11 or vgg11_lrn: a deeper VGG takes over its outer layers, as in the paper.
@@ -79,6 +82,7 @@ def _check_classifier(config: ClassificationConfig, require: Require) -> None:
             f"classifier.{key}",
             f"VGG alone has a choice; leave it out for config.classifier.backbone = {shown(classifier.backbone)}",
         )
+    for key in ("preprocessing", "initialisation", "shallower"):
         require(
             not getattr(classifier, key) or not classifier.pretrained,
             f"classifier.{key}",

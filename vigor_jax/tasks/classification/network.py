@@ -1,10 +1,13 @@
 """The network that a config's classifier group describes, and the weights that it starts from."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 from absl import logging
 from flax import traverse_util
 
+from vigor_jax.config import ConfigError
 from vigor_jax.models import registry
 from vigor_jax.models.classifier import Classifier, classifier
 from vigor_jax.models.pretrained import WeightFileError
@@ -40,7 +43,7 @@ def of(
         initialisation=chosen.initialisation or None,
     )
     if not chosen.pretrained:
-        return model, registry.entry(chosen.backbone).preprocessing, None
+        return model, chosen.preprocessing or registry.entry(chosen.backbone).preprocessing, None
     variables, preprocessing = _weights(model, chosen.backbone, chosen.pretrained)
     return model, preprocessing, variables
 
@@ -49,8 +52,14 @@ def _weights(model: Classifier, backbone: str, path: str) -> tuple[Variables, st
     """The variables of a file, without logits of other classes, and the preprocessing that they expect.
 
     Raises:
+      ConfigError: there is nothing at the path.
       WeightFileError: anything but the logits does not fit.
     """
+    if not Path(path).exists():
+        raise ConfigError(
+            f"config.classifier.pretrained = {path!r}: nothing is there. Train that run first, by the config whose "
+            f"name is {Path(path).name!r}, or name a weight file."
+        )
     loaded = load(model, backbone, path, allow_partial=True)
     side = 32 * getattr(model.head, "positions", 1)
     expected = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, side, side, 3))), jax.random.key(0))

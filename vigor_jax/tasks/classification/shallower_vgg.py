@@ -31,9 +31,14 @@ def read(config: ClassificationConfig) -> Variables | None:
     if theirs.backbone not in _SHALLOW:
         raise ConfigError(f"{where}: a run of {theirs.backbone}. Name one of {' or '.join(_SHALLOW)}.")
     if theirs.pretrained:
-        # Its pixels would be scaled as the file's authors did, ours as torchvision's.
+        # Its pixels would be scaled as the file's authors did.
         raise ConfigError(
             f"{where}: it started from the weight file {theirs.pretrained!r}. Name a run that started from random "
             "weights, or give the deeper network a weight file of its own as config.classifier.pretrained."
+        )
+    if theirs.preprocessing != config.classifier.preprocessing:
+        raise ConfigError(
+            f"{where}: it was trained with config.classifier.preprocessing = {theirs.preprocessing!r}, this one has "
+            f"{config.classifier.preprocessing!r}. Its layers expect the same pixels: set it alike."
         )
     return run.variables

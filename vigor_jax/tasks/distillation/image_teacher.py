@@ -93,7 +93,7 @@ def _of_run(config: ImageDistillationConfig) -> tuple[Classifier, str, Variables
             f"{run.config.images.crop}."
         )
     entry = registry.entry(theirs.backbone)
-    preprocessing = entry.preprocessing
+    preprocessing = theirs.preprocessing or entry.preprocessing
     model = classifier(theirs.backbone, 1, dtype=jnp.dtype(theirs.dtype), image_size=run.config.images.crop)
     if theirs.pretrained:
         preprocessing = load(model, theirs.backbone, theirs.pretrained, allow_partial=True).preprocessing

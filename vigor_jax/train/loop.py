@@ -61,7 +61,7 @@ def train_and_evaluate(
       UserError: the workdir cannot be written to.
     """
     workdir = Path(workdir).absolute()
-    with StopSignals() as signals:
+    with StopSignals() as signals, contextlib.ExitStack() as stack:
         start_up, mesh = StartUpTimes(), data_mesh()
         hosts.require_same(
             {
@@ -79,10 +79,10 @@ def train_and_evaluate(
             if profile:
                 _warn_of_no_step()
             if hosts.is_first() and summary.report_is_due(workdir):
-                _report(tasks.create(config), workdir)
+                _report(stack.enter_context(contextlib.closing(tasks.create(config))), workdir)
             return complete
         # Host 0 prepares the data; the others find it, or prepare their own where they share no disk.
-        task = hosts.first_then_others(lambda: tasks.create(config))
+        task = stack.enter_context(contextlib.closing(hosts.first_then_others(lambda: tasks.create(config))))
         hosts.require_same({"fingerprint of": task.fingerprint})
         hosts.together(lambda: _make(workdir))
         hosts.require_shared(workdir)

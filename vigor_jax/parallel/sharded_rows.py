@@ -15,11 +15,16 @@ def common_mesh(aerial: Array | np.ndarray, ground: Array | np.ndarray) -> Mesh:
 
 def place_rows(array: Array | np.ndarray, mesh: Mesh) -> jax.Array:
     """Rows over all devices of the mesh, padded to equal shares; nothing moves if they already are."""
-    missing = -array.shape[0] % mesh.size
-    if missing:
-        pad = jnp.pad if isinstance(array, jax.Array) else np.pad
-        array = pad(array, ((0, missing), *((0, 0),) * (array.ndim - 1)))
-    return jax.device_put(array, NamedSharding(mesh, P(mesh.axis_names)))
+    return jax.device_put(padded(array, mesh.size), NamedSharding(mesh, P(mesh.axis_names)))
+
+
+def padded(array: Array | np.ndarray, shares: int) -> Array | np.ndarray:
+    """Appends as few rows of zeros as make `shares` equal shares of [N, ...] rows."""
+    missing = -array.shape[0] % shares
+    if not missing:
+        return array
+    pad = jnp.pad if isinstance(array, jax.Array) else np.pad
+    return pad(array, ((0, missing), *((0, 0),) * (array.ndim - 1)))
 
 
 def _mesh_of(array) -> Mesh | None:

@@ -57,6 +57,11 @@ class Task(abc.ABC):
       fingerprint: what the data and batch plan were made from; compared when a run resumes.
       carry_specs: how the leaves of the carry lie on the devices, a `PartitionSpec` tree or a prefix of one: "data"
         for rows over the devices, nothing for a copy on each.
+      param_specs: how the parameters lie, likewise a tree or a prefix of one: `PartitionSpec("data")` for rows over the
+        devices, as a class matrix of millions of parameters may need, `PartitionSpec()` for a copy on each. `init`
+        returns as many rows as there are. Where the devices do not divide them, rows of zeros follow; whether there
+        are any, the loss sees by its block's rows times the devices. It must give them no part in anything, so that
+        their gradient is 0 and they stay 0. Checkpoints and finished runs know only the rows that there are.
       metrics_at_end: the keys of what `evaluate_at_end` returns.
       memory_keys: the dotted keys of its config that decide how much memory a step takes, with how to change each and
         what that changes beside; told when the devices have too little.
@@ -66,6 +71,7 @@ class Task(abc.ABC):
     selection_metric: str | None
     fingerprint: dict[str, Any]
     carry_specs: Any = PartitionSpec()
+    param_specs: Any = PartitionSpec()
     metrics_at_end: frozenset[str] = frozenset()
     memory_keys: Mapping[str, str] = {"batch.size": "fewer; another result"}
 
@@ -88,7 +94,9 @@ class Task(abc.ABC):
 
         Args:
           variables: the same on every device; but "params" are typed as each device's own (varying over the axis), so
-            that their gradients are summed over the devices once, in their own type.
+            that their gradients are summed over the devices once, in their own type. Of a parameter whose rows
+            `param_specs` divides, this device's block: what is computed of it is this device's alone until a collective
+            makes it everyone's, and its gradient comes through that collective and is not summed.
           batch: this device's rows.
           key: folded from the seed and the step; equal on all devices.
           carry: this device's part of what the step before handed on.
@@ -103,7 +111,7 @@ class Task(abc.ABC):
         """Metrics of every split, and what was found for single examples; called on every host.
 
         Args:
-          variables: replicated over the mesh.
+          variables: laid out over the mesh as the state's.
           mesh: of the devices to compute on.
           should_stop: to be called every few seconds, as often on every host and in the same order among what is
             computed on the devices; says True on all of them alike.

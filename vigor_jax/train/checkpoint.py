@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,7 +47,14 @@ class Checkpoints:
     one has got as far.
     """
 
-    def __init__(self, directory: Path, *, newest: int, selection_metric: str | None):
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        newest: int,
+        selection_metric: str | None,
+        unpadded_rows: Mapping[str, int] | None = None,
+    ):
         """Finds what there is.
 
         Args:
@@ -55,15 +62,21 @@ class Checkpoints:
             it, in folders whose names begin with its name.
           newest: how many of the newest are kept.
           selection_metric: the checkpoint whose metrics have the highest value of it is kept as well; None for none.
+          unpadded_rows: of the arrays that the devices share (`state.unpadded_rows`); None where they share none.
         """
         self.directory = directory
+        self._unpadded_rows = unpadded_rows or {}
         self._selection_metric = selection_metric
-        self._regular = CheckpointFolder(directory, newest=newest, selection_metric=selection_metric)
+        self._regular = CheckpointFolder(
+            directory, newest=newest, selection_metric=selection_metric, unpadded_rows=self._unpadded_rows
+        )
         self._interrupted_at = checkpoint_files.interrupted(directory)
         self._interrupted = self._open_interrupted() if self._interrupted_at.exists() else None
 
     def _open_interrupted(self) -> CheckpointFolder:
-        return CheckpointFolder(self._interrupted_at, newest=1, selection_metric=self._selection_metric)
+        return CheckpointFolder(
+            self._interrupted_at, newest=1, selection_metric=self._selection_metric, unpadded_rows=self._unpadded_rows
+        )
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint."""

@@ -1,7 +1,7 @@
 """One folder of checkpoints, written in the background and verified when they are read."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ class CheckpointFolder:
     it is complete, so one that was being written when the process died is never found again.
     """
 
-    def __init__(self, directory: Path, *, newest: int, selection_metric: str | None):
+    def __init__(self, directory: Path, *, newest: int, selection_metric: str | None, unpadded_rows: Mapping[str, int]):
         """Finds what `directory` (absolute; made if missing) holds.
 
         Args:
           directory: of the checkpoints.
           newest: how many of the newest are kept.
           selection_metric: the checkpoint whose metrics have the highest value of it is kept as well; None for none.
+          unpadded_rows: as of `Checkpoints`.
         """
         policies = ocp.checkpoint_managers
         options = ocp.CheckpointManagerOptions(
@@ -46,6 +47,7 @@ class CheckpointFolder:
         )
         self.directory = directory
         self._selection_metric = selection_metric
+        self._unpadded_rows = unpadded_rows
         self._seals: dict[int, Seal] = {}
         self._bytes = 0
         self._warned = False
@@ -109,7 +111,7 @@ class CheckpointFolder:
         """
         self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves((state, plan)))
         self._warn_of_little_space()
-        sealed = seal.make(record, metrics, state, plan)
+        sealed = seal.make(record, metrics, state, plan, self._unpadded_rows)
         items = {STATE: ocp.args.StandardSave(state), RECORD: ocp.args.JsonSave(seal.to_json(sealed))}
         if plan:
             items[PLAN] = ocp.args.StandardSave(jax.tree.map(np.array, plan))
@@ -132,11 +134,11 @@ class CheckpointFolder:
         """
         sealed = self.seal(step)
         with _reading():
-            stored = shapes(self._manager.item_metadata(step)[STATE])
-        self._require_same_shapes(step, sealed.shapes, shapes(into), "this model")
+            stored = shapes(self._manager.item_metadata(step)[STATE], self._unpadded_rows)
+        self._require_same_shapes(step, sealed.shapes, shapes(into, self._unpadded_rows), "this model")
         if stored != sealed.shapes:
             raise DamagedCheckpoint("its arrays have other names, types or shapes than were written")
-        # Not strict: the carry's rows are padded to a multiple of the devices, so their number may differ.
+        # Not strict: what the devices share is padded to a multiple of them, so the number of rows may differ.
         wanted = ocp.args.StandardRestore(into, strict=False)
         with _reading():
             state = self._manager.restore(step, args=ocp.args.Composite(**{STATE: wanted}))[STATE]
@@ -157,7 +159,7 @@ class CheckpointFolder:
         if not like:
             return {}
         sealed = self.seal(step)
-        self._require_same_shapes(step, sealed.plan_shapes, shapes(like), "this batch plan")
+        self._require_same_shapes(step, sealed.plan_shapes, shapes(like, {}), "this batch plan")
         wanted = ocp.args.StandardRestore(like)
         with _reading():
             plan = self._manager.restore(step, args=ocp.args.Composite(**{PLAN: wanted}))[PLAN]

@@ -27,7 +27,7 @@ from vigor_jax.train.progress import Progress, StartUpTimes
 from vigor_jax.train.run_context import RunContext
 from vigor_jax.train.run_errors import explained
 from vigor_jax.train.stall_watch import StallWatch
-from vigor_jax.train.state import TrainState
+from vigor_jax.train.state import TrainState, unpadded_rows
 from vigor_jax.train.training_log import TrainingLog
 from vigor_jax.workdir import checkpoint_files, provenance, summary
 from vigor_jax.workdir.metrics_log import MetricWriter
@@ -93,6 +93,7 @@ def train_and_evaluate(
                 workdir / checkpoint_files.FOLDER,
                 newest=config.checkpoints_to_keep,
                 selection_metric=task.selection_metric,
+                unpadded_rows=unpadded_rows(task, optimizer.create(config.optimizer)),
             ) as checkpoints,
         ):
             run = RunContext(config, workdir, task, mesh, checkpoints, watch, signals)

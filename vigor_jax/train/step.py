@@ -1,17 +1,18 @@
 """One update of the parameters, mapped over the devices."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from vigor_jax.models.variables import Variables
 from vigor_jax.parallel.mesh import AXIS, pmap
 from vigor_jax.tasks.task import Carry, Feedback, Task
 from vigor_jax.train import plateau
-from vigor_jax.train.state import TrainState, specs, step_key
+from vigor_jax.train.state import ROWS, WHOLE, TrainState, specs, step_key
 
 Metrics = dict[str, jax.Array]
 Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics, jax.Array, Feedback]]
@@ -32,19 +33,24 @@ def make(task: Task, optimizer: optax.GradientTransformation, schedule: optax.Sc
         def loss_of(params: Variables) -> tuple[jax.Array, tuple[Variables, Metrics, Carry, Feedback]]:
             # Each device's own from here on: their gradients then add up on each device in float32 and are summed over
             # the devices once, at the end. Otherwise JAX would sum them wherever a parameter meets a device's rows:
-            # in the type of the computation, and in every turn of a loop.
-            params = jax.lax.pcast(params, AXIS, to="varying")
+            # in the type of the computation, and in every turn of a loop. A device's own rows are that already.
+            params = jax.tree.map(
+                lambda leaf, spec: leaf if spec == ROWS else jax.lax.pcast(leaf, AXIS, to="varying"),
+                params,
+                jax.tree.broadcast(task.param_specs, params),
+            )
             variables = {"params": params, **state.model_state}
             loss, output = task.loss(variables, batch, key, carry=state.carry, axis_name=AXIS)
             return loss, (output.model_state, output.metrics, output.carry, output.feedback)
 
-        # The parameters are replicated and the loss is the global batch's, so the gradient arrives already summed
-        # over the devices (see mesh.pmap); reducing it again would scale it by their number. A task that returned
-        # its device's share as the loss is refused, for `metrics` below must be provably the same on all devices.
+        # The loss is the global batch's, so the gradient of a replicated parameter arrives already summed over the
+        # devices (see mesh.pmap), and that of a device's own rows is theirs; reducing either again would scale it by
+        # the number of devices. A task that returned its device's share as the loss is refused, for `metrics` below
+        # must be provably the same on all devices.
         (loss, aux), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         changed, metrics, carry, feedback = aux
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        grad_norm = optax.tree.norm(gradient)
+        grad_norm = _norm(gradient, task.param_specs)
         done = state.step + 1
         broken = (state.first_nonfinite_step < 0) & ~_all_finite((loss, grad_norm, changed))
         state = TrainState(
@@ -60,11 +66,21 @@ def make(task: Task, optimizer: optax.GradientTransformation, schedule: optax.Sc
         metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
         return state, metrics, state.first_nonfinite_step, feedback
 
-    replicated, rows = PartitionSpec(), PartitionSpec(AXIS)
-    state_specs = specs(task)
-    return pmap(step, mesh, (state_specs, rows), (state_specs, replicated, replicated, replicated), donate_argnums=0)
+    state_specs = specs(task, optimizer)
+    return pmap(step, mesh, (state_specs, ROWS), (state_specs, WHOLE, WHOLE, WHOLE), donate_argnums=0)
 
 
-def _all_finite(tree) -> jax.Array:
+def _norm(gradient: Variables, param_specs: Any) -> jax.Array:
+    """The L2 norm of the whole gradient, of which a device has its own rows where the devices share a parameter."""
+    laid_out = jax.tree.leaves(jax.tree.broadcast(param_specs, gradient))
+    each = list(zip(jax.tree.leaves(gradient), laid_out, strict=True))
+    own = [leaf for leaf, spec in each if spec == ROWS]
+    if not own:
+        return optax.tree.norm(gradient)
+    whole = [leaf for leaf, spec in each if spec != ROWS]
+    return jnp.sqrt(optax.tree.norm(whole, squared=True) + jax.lax.psum(optax.tree.norm(own, squared=True), AXIS))
+
+
+def _all_finite(tree: Any) -> jax.Array:
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))

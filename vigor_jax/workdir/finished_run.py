@@ -93,6 +93,7 @@ def _variables(checkpoint: Path) -> dict[str, Any]:
         read = handler.restore(
             path, args=ocp.args.PyTreeRestore(item=shapes, restore_args=arrays, partial_restore=True)
         )
+        read = sealed.without_padding(read)
     except (jax.errors.JaxRuntimeError, MemoryError):
         raise  # too little memory is no damage
     except Exception as error:

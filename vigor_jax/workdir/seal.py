@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Seal:
     Attributes:
       record: what its state was made with.
       metrics: of the evaluation at its step; None if there was none.
-      shapes: of the state's arrays (`shapes`).
+      shapes: of the state's arrays (`shapes`), the same on any number of devices.
       plan_shapes: of the plan's.
       checksums: of the state's arrays (`checksum.of_state`).
       plan_checksums: of the plan's (`checksum.of_array`).
@@ -35,14 +36,37 @@ class Seal:
     checksums: dict[str, str]
     plan_checksums: dict[str, str]
 
+    def without_padding(self, state: Any) -> Any:
+        """Arrays of the state, on the host, without the rows that only made equal shares for the devices."""
 
-def make(record: dict[str, Any], metrics: dict[str, float] | None, state: Any, plan: dict[str, np.ndarray]) -> Seal:
-    """The seal of what is about to be saved, of a state's arrays on the devices; called on every host."""
+        def rows(path: tuple[Any, ...], array: np.ndarray) -> np.ndarray:
+            shape = json.loads(self.shapes[_name(path)].partition(" ")[2])
+            return array[: shape[0]] if shape else array
+
+        return jax.tree_util.tree_map_with_path(rows, state)
+
+
+def make(
+    record: dict[str, Any],
+    metrics: dict[str, float] | None,
+    state: Any,
+    plan: dict[str, np.ndarray],
+    unpadded_rows: Mapping[str, int],
+) -> Seal:
+    """The seal of what is about to be saved, of a state's arrays on the devices; called on every host.
+
+    Args:
+      record: what the state was made with.
+      metrics: of the evaluation at its step; None if there was none.
+      state: whose padding is 0.
+      plan: what the batches depend on.
+      unpadded_rows: of the arrays that the devices share (`state.unpadded_rows`).
+    """
     return Seal(
         record,
         metrics,
-        shapes=shapes(state),
-        plan_shapes=shapes(plan),
+        shapes=shapes(state, unpadded_rows),
+        plan_shapes=shapes(plan, {}),
         checksums=checksum.of_state(state),
         plan_checksums={name: checksum.of_array(array) for name, array in plan.items()},
     )
@@ -70,19 +94,26 @@ def read(checkpoint: Path) -> Seal:
         raise DamagedCheckpoint(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def shapes(tree: Any) -> dict[str, str]:
+def shapes(tree: Any, unpadded_rows: Mapping[str, int]) -> dict[str, str]:
     """`{"params/aerial/kernel": "float32 [3, 3, 64, 64]"}` of a state's arrays or of their descriptions.
 
-    Of the carry's arrays with rows these are left out, for they depend on the number of devices.
+    Padding, of which there is more or less on other numbers of devices, is not counted: arrays of `unpadded_rows` have
+    that many rows, and those of the carry, of which nobody says it, any.
     """
     named = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        name = _name(path)
         shape = list(leaf.shape)
-        if name.startswith("carry/") and len(shape) > 1:
+        if name in unpadded_rows:
+            shape[0] = unpadded_rows[name]
+        elif name.startswith("carry/") and len(shape) > 1:
             shape[0] = "rows"
         named[name] = f"{leaf.dtype} {json.dumps(shape)}"
     return named
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _digest(contents: dict[str, Any]) -> str:

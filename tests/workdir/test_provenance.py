@@ -43,3 +43,23 @@ def test_the_batches_may_not(before):
     stored, current = provenance.make(before, FINGERPRINT), provenance.make(now, FINGERPRINT)
     with pytest.raises(ResumeError, match=r"config\.batch\.size: 8 in the checkpoint, 16 now"):
         provenance.require_resumable(stored, current, "The checkpoint")
+
+
+def test_keys_that_a_task_never_read_may_be_gone_from_its_config():
+    """As of checkpoints from before each task had keys of its own, whose fingerprints have them too."""
+    tree = {
+        "name": "photos",
+        "task": "classification",
+        "epochs": 1,
+        "images": {"name": "grocery"},
+        "classifier": {"backbone": "vgg11"},
+        "batch": {"size": 8},
+    }
+    now = provenance.make(tasks.parse(tree), FINGERPRINT | {"batch": {"size": 8}})
+    once = {"size": 8, "one_city": False}
+    stored = now | {"config": now["config"] | {"batch": once}, "fingerprint": FINGERPRINT | {"batch": once}}
+    provenance.require_resumable(stored, now, "The checkpoint of step 3")
+    assert provenance.changes(stored, now) == ["config.batch.one_city: False -> None"]
+    stored["fingerprint"] = FINGERPRINT | {"batch": once | {"size": 4}}
+    with pytest.raises(ResumeError, match=r"config\.batch\.size: 4 in the checkpoint, 8 now"):
+        provenance.require_resumable(stored, now, "The checkpoint of step 3")

@@ -53,12 +53,15 @@ def require_resumable(stored: Provenance, current: Provenance, where: str) -> No
 
 
 def differences(stored: Provenance, current: Provenance) -> list[str]:
-    """`key: old in the checkpoint, new now` of all that makes it another run: the seed, the batches, the data."""
-    before, now = _fixed(stored), _fixed(current)
+    """`key: old in the checkpoint, new now` of all that makes it another run: the seed, the batches, the data.
+
+    A key that the config had once and has no more decided nothing: its task never read it. `changes` tells of it.
+    """
+    before, now, known = _fixed(stored), _fixed(current), _flatten(current["config"], "config.")
     return [
         f"{key}: {before.get(key)!r} in the checkpoint, {now.get(key)!r} now"
         for key in before | now
-        if before.get(key) != now.get(key)
+        if before.get(key) != now.get(key) and (key in known or not key.startswith("config."))
     ]
 
 

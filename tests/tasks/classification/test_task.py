@@ -92,6 +92,13 @@ def task_of(data, **changes) -> Classification:
     return Classification(config_of(**changes), data, ClassMeasure(data))
 
 
+def test_too_little_memory_is_answered_by_the_keys_of_photos(data):
+    assert task_of(data).memory_keys == {
+        "batch.size": "fewer; another result",
+        "images.crop": "smaller; another result",
+    }
+
+
 def test_a_step_on_devices_is_the_step_on_one(data):
     task = task_of(data)
     before = jax.device_get(states.create(task, OPTIMIZER, 0, meshes.data_mesh(jax.devices()[:1])))

@@ -27,7 +27,7 @@ from vigor_jax.parallel import mesh as meshes
 from vigor_jax.tasks.cross_view import model as model_of_a_config
 from vigor_jax.tasks.cross_view import task, towers
 from vigor_jax.tasks.cross_view.hard_negatives import LAG
-from vigor_jax.train import loop
+from vigor_jax.train import loop, too_little_memory
 from vigor_jax.train import state as states
 from vigor_jax.train import step as steps
 
@@ -470,3 +470,19 @@ def test_offsets_that_no_cell_covers_are_refused_at_the_start(town_config, monke
     monkeypatch.setattr(datasets, "load", wide)
     with pytest.raises(UserError, match="outside the 10 x 10 cells"):
         tasks.create(town_config(**changes))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "expected"),
+    [
+        ("vgg11", ["model.remat", "micro_batch_size", "batch.size"]),
+        ("mobilenet_0.25", ["model.remat", "batch.size"]),  # in parts its normalisation would be another
+    ],
+)
+def test_too_little_memory_is_answered_by_the_keys_that_the_backbone_allows(town_config, backbone, expected):
+    config = town_config(**{"model.backbone": backbone, "model.width": 1.0, "model.aggregation": "gem"})
+    made = tasks.create(config)
+    assert list(made.memory_keys) == expected
+    advice = too_little_memory.advice(config, made)
+    assert "config.model.remat (now False): True: activations are computed again" in advice
+    assert "config.batch.size (now 8): fewer; each query then learns from fewer negatives" in advice

@@ -23,7 +23,8 @@ not train alone). Plain machines are told: --coordinator_address=HOST:PORT --num
 The workdir is runs/<config.name> unless given. The same command again goes on where the run stopped; with another
 seed, data set or batch size only if told to (--allow_changes). SIGTERM or Ctrl-C once: the step under way is finished
 and saved, and the exit code is 75. --profile writes a trace of a few steps to WORKDIR/profile and trains on.
-Each config file says at its top what it needs and what to expect; vigor_jax/config/schema.py lists every key."""
+Each config file says at its top what it needs and what to expect; vigor_jax/config/schema.py lists the keys of
+every run, vigor_jax/tasks/TASK/config.py those of a task."""
 
 
 def main(program: str, arguments: Sequence[str]) -> int:

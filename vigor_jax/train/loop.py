@@ -41,7 +41,7 @@ def train_and_evaluate(
     Called by every host with the same arguments; the workdir is one that all of them see.
 
     Args:
-      config: of `vigor_jax.config.parse`.
+      config: of `vigor_jax.tasks.parse`.
       workdir: made if missing; gets checkpoints, metrics and the summary.
       allow_changes: go on although the seed, the batches or the data are others than before, with a warning.
       profile: trace some steps of this start into the workdir (`train.profile`).

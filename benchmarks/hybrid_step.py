@@ -12,8 +12,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from vigor_jax.config import DataConfig
 from vigor_jax.parallel.mesh import AXIS
 from vigor_jax.tasks.cross_view.config import CrossViewConfig, LossConfig, ModelConfig, PairBatchConfig
-from vigor_jax.tasks.cross_view.model import cross_view_model
 from vigor_jax.tasks.cross_view.task import CrossView
+from vigor_jax.tasks.cross_view.towers import TrainedTowers
 from vigor_jax.train import optimizer, state, step
 
 
@@ -68,8 +68,8 @@ class HybridTask(CrossView):
     def __init__(self, config: CrossViewConfig):
         """Not that of the task, which opens the data set."""
         self._config = config
-        self._model = cross_view_model(config.model, "torchvision")
-        self._mining = self._weights = None
+        self._towers = TrainedTowers(config)
+        self._mining = None
 
 
 def noise_batch(size: Size, seed: int = 0) -> dict[str, np.ndarray]:

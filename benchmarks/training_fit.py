@@ -10,6 +10,7 @@ what is missing is data, resolution or regularisation. Where they are not, it wa
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -18,16 +19,14 @@ import jax
 import numpy as np
 
 from vigor_jax import console, tasks
-from vigor_jax.config import Config
-from vigor_jax.datasets import protocol
 from vigor_jax.datasets.protocol import EvaluationSplit
 from vigor_jax.errors import UserError
-from vigor_jax.models.variables import Variables
 from vigor_jax.parallel.mesh import data_mesh, replicated
+from vigor_jax.tasks.cross_view import pairs
+from vigor_jax.tasks.cross_view.config import CrossViewConfig
 from vigor_jax.tasks.cross_view.evaluation import Evaluation
-from vigor_jax.tasks.cross_view.model import offset_of
-from vigor_jax.tasks.cross_view.task import CrossView
-from vigor_jax.tasks.task import Evaluated
+from vigor_jax.tasks.cross_view.model import cross_view_model, offset_of
+from vigor_jax.tasks.cross_view.towers import read_weights
 from vigor_jax.workdir import finished_run
 
 _METRICS = ("top1", "top5", "hit_rate", "queries", "gallery", "found_median_m", "centre_found_median_m")
@@ -49,44 +48,25 @@ def main() -> int:
 
 def _measure(run: Path) -> dict[str, float]:
     finished = finished_run.read(run, tasks.parse_stored)
-    task = _OnTrainedPanoramas(finished.config)
+    evaluation = _on_trained_panoramas(finished.config)
     mesh = data_mesh()
-    metrics = task.measure(jax.device_put(finished.variables, replicated(mesh)), mesh).metrics
+    metrics = evaluation(jax.device_put(finished.variables, replicated(mesh)), mesh).metrics
     wanted = [f"{split}/{metric}" for split in ("training", "same_area") for metric in _METRICS]
     return {name: round(metrics[name], 4) for name in wanted if name in metrics}
 
 
-class _OnTrainedPanoramas(CrossView):
-    """The task with a split of what it trains on."""
-
-    def __init__(self, config: Config):
-        super().__init__(config)
-        splits = protocol.split(
-            self._data,
-            train_cities=config.data.train_cities,
-            test_cities=config.data.test_cities,
-            protocols=("same_area",),
-            same_area_cities=config.data.same_area_cities,
-            validation_fraction=config.data.validation_fraction,
-        )
-        held_out = splits.evaluations["same_area"]
-        panoramas = self._data.panoramas
-        trained = self._train[np.isin(panoramas.references[self._train, 0], held_out.tiles)]
-        references = np.searchsorted(held_out.tiles, panoramas.references[trained]).astype(np.int32)
-        self._fit = Evaluation(
-            self._model,
-            self._data,
-            {"training": EvaluationSplit(trained, held_out.tiles, references), "same_area": held_out},
-            batch_size=config.eval_batch_size,
-            threads=config.input_threads,
-            offset=offset_of(config.model),
-            symmetries=config.eval_symmetries,
-            seed=config.seed,
-        )
-
-    def measure(self, variables: Variables, mesh: jax.sharding.Mesh) -> Evaluated:
-        """Both splits."""
-        return self._fit(variables, mesh)
+def _on_trained_panoramas(config: CrossViewConfig) -> Evaluation:
+    """The evaluation of a run with a split of what it trains on."""
+    data, splits = pairs.load(
+        dataclasses.replace(config, data=dataclasses.replace(config.data, protocols=("same_area",)))
+    )
+    held_out, references = splits.evaluations["same_area"], data.panoramas.references
+    trained = splits.train[np.isin(references[splits.train, 0], held_out.tiles)]
+    fit = EvaluationSplit(
+        trained, held_out.tiles, np.searchsorted(held_out.tiles, references[trained]).astype(np.int32)
+    )
+    model = cross_view_model(config.model, read_weights(config.model)[1])
+    return Evaluation.of(config, model, data, {"training": fit, "same_area": held_out}, offset=offset_of(config.model))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,11 @@ from vigor_jax.input.randomness import fold
 from vigor_jax.models.variables import Variables
 from vigor_jax.parallel.sharded_rows import place_rows
 from vigor_jax.retrieval.compression import compressions
+from vigor_jax.tasks.cross_view import pairs
 from vigor_jax.tasks.cross_view.config import CrossViewConfig
-from vigor_jax.tasks.cross_view.task import CrossView
+from vigor_jax.tasks.cross_view.evaluation import Evaluation
+from vigor_jax.tasks.cross_view.model import cross_view_model, offset_of
+from vigor_jax.tasks.cross_view.towers import check_towers, read_weights
 
 # Of each view. Some 39 for each of product quantisation's 256 centroids, and with both views more than four times the
 # principal components that 4096 dimensions have.
@@ -29,8 +32,8 @@ class Compression:
     metrics: dict[str, float]  # {"<split>/<metric>": value}
 
 
-class CompressibleCrossView(CrossView):
-    """`CrossView` for a model that was trained, with its descriptors compressed before they are evaluated.
+class DescriptorCompression:
+    """Compresses the descriptors of a model that was trained, and evaluates it by them.
 
     Attributes:
       fit_tiles: rows of the tiles that the compressions are fitted on: references of training panoramas, at most
@@ -39,15 +42,23 @@ class CompressibleCrossView(CrossView):
     """
 
     def __init__(self, config: CrossViewConfig):
-        """As `CrossView`, and draws what is fitted on."""
-        super().__init__(config)
-        self.fit_tiles = _draw(np.unique(self._data.panoramas.references[self._train]), config.seed, "tiles")
-        self.fit_panoramas = _draw(self._train, config.seed, "panoramas")
+        """Opens the data set and draws what is fitted on.
+
+        Raises:
+          UserError: data, splits or weights that cannot be had.
+        """
+        check_towers(config)
+        data, splits = pairs.load(config)
+        model = cross_view_model(config.model, read_weights(config.model)[1])
+        self._evaluation = Evaluation.of(config, model, data, splits.evaluations, offset=offset_of(config.model))
+        self._seed = config.seed
+        self.fit_tiles = _draw(np.unique(data.panoramas.references[splits.train]), config.seed, "tiles")
+        self.fit_panoramas = _draw(splits.train, config.seed, "panoramas")
 
     def compressed(
         self, variables: Variables, mesh: Mesh, *, components: Sequence[int], code_bytes: Sequence[int]
     ) -> Iterator[Compression]:
-        """Each of `retrieval.compression.compressions` of the descriptors, evaluated as they would be themselves.
+        """Evaluates each of `retrieval.compression.compressions` of the descriptors, as they themselves would be.
 
         A query is placed on the tile that its compressed descriptor finds; the offset head reads what it does
         without compression.
@@ -70,7 +81,7 @@ class CompressibleCrossView(CrossView):
             np.asarray(encodings.aerial.embedding),
             components=components,
             code_bytes=code_bytes,
-            seed=self._config.seed,
+            seed=self._seed,
         )
         for name, each in found:
             queries, gallery = place_rows(each.queries, mesh), place_rows(each.gallery, mesh)

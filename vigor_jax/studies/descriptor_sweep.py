@@ -16,7 +16,7 @@ from vigor_jax.errors import UserError
 from vigor_jax.models.vgg import scaled
 from vigor_jax.parallel.mesh import data_mesh, replicated
 from vigor_jax.retrieval.compression import compressions
-from vigor_jax.studies.descriptor_compression import CompressibleCrossView
+from vigor_jax.studies.descriptor_compression import DescriptorCompression
 from vigor_jax.train.loop import train_and_evaluate
 from vigor_jax.workdir import finished_run
 
@@ -126,8 +126,8 @@ def _require_libraries() -> None:
 
 
 def _with_compressions(config: Config, size: str, workdir: Path, rows: list[Row]) -> Study:
-    task = CompressibleCrossView(config)
-    tiles, images = len(task.fit_tiles), len(task.fit_tiles) + len(task.fit_panoramas)
+    compression = DescriptorCompression(config)
+    tiles, images = len(compression.fit_tiles), len(compression.fit_tiles) + len(compression.fit_panoramas)
     left_out = []
     components = [row for row in sorted({row.dimension for row in rows}, reverse=True) if row <= images]
     if len(components) < len({row.dimension for row in rows}):
@@ -140,12 +140,12 @@ def _with_compressions(config: Config, size: str, workdir: Path, rows: list[Row]
         logging.warning("Left out: %s", sentence)
     mesh = data_mesh()
     variables = jax.device_put(finished_run.read(workdir, tasks.parse_stored).variables, replicated(mesh))
-    found = task.compressed(variables, mesh, components=components, code_bytes=code_bytes)
+    found = compression.compressed(variables, mesh, components=components, code_bytes=code_bytes)
     compressed = []
     for each in found:
         logging.info("Evaluated %s", each.name)
         compressed.append(Row(_title(each.name), each.dimension, each.bytes_per_descriptor, each.metrics))
-    return Study(size, tiles, len(task.fit_panoramas), left_out, rows + compressed)
+    return Study(size, tiles, len(compression.fit_panoramas), left_out, rows + compressed)
 
 
 def _title(name: str) -> str:

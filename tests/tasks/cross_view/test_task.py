@@ -315,7 +315,7 @@ def test_a_loss_of_weight_0_is_neither_computed_nor_logged(hybrid, town_config, 
         offset = params["aerial"][:, :2] if model.offset_outputs else None
         return Pairs(params["aerial"], params["ground"], second, offset), {}
 
-    monkeypatch.setattr(task, "training_pairs", orthogonal_pairs)
+    monkeypatch.setattr(towers, "training_pairs", orthogonal_pairs)
     one = tasks.create(town_config(**ONE_LOSS[name]))
 
     def step(params, batch):

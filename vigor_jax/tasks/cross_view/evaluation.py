@@ -13,6 +13,7 @@ from vigor_jax.encoding.stopping import never, stop_if_asked
 from vigor_jax.models import CrossViewModel
 from vigor_jax.models.variables import Variables
 from vigor_jax.tasks.cross_view import baselines
+from vigor_jax.tasks.cross_view.config import PairConfig
 from vigor_jax.tasks.cross_view.encodings import CrossViewEncoder, Encodings
 from vigor_jax.tasks.cross_view.measure import RetrievalMeasure
 from vigor_jax.tasks.cross_view.offset_prediction import OffsetPredictor
@@ -62,6 +63,28 @@ class Evaluation:
         self._offsets = None if offset is None else OffsetPredictor(model, offset, symmetries=symmetries)
         self._measure = RetrievalMeasure(data, splits, seed=seed)
         self._constants: dict[str, float] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config: PairConfig,
+        model: CrossViewModel,
+        data: CrossViewData,
+        splits: Mapping[str, EvaluationSplit],
+        *,
+        offset: Callable[[jax.Array], jax.Array] | None,
+    ) -> "Evaluation":
+        """Evaluates as the config says; the other arguments as of the class."""
+        return cls(
+            model,
+            data,
+            splits,
+            batch_size=config.eval_batch_size,
+            threads=config.input_threads,
+            offset=offset,
+            symmetries=config.eval_symmetries,
+            seed=config.seed,
+        )
 
     def __call__(self, variables: Variables, mesh: Mesh, should_stop: Callable[[], bool] = never) -> Evaluated:
         """Evaluates every split on the devices of the mesh.

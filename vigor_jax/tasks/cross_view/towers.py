@@ -1,12 +1,22 @@
-"""Which towers a config can have, and the weights that they start from."""
+"""Which towers a config can have, the weights that they start from, and what they make of a training batch."""
 
+import functools
 from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
 
 from vigor_jax.config import ConfigError
 from vigor_jax.errors import UserError
 from vigor_jax.models import registry, towers
+from vigor_jax.models.cross_view import Pairs, training_pairs
+from vigor_jax.models.embedder import with_tower_weights
 from vigor_jax.models.pretrained.loading import load
+from vigor_jax.models.variables import Variables
 from vigor_jax.tasks.cross_view.config import ModelConfig, PairConfig
+from vigor_jax.tasks.cross_view.model import cross_view_model
+from vigor_jax.tasks.embedding_spread import spread
 
 
 def check_towers(config: PairConfig) -> None:
@@ -69,3 +79,91 @@ def read_weights(model: ModelConfig) -> tuple[dict[str, Any] | None, str]:
         return None, registry.entry(model.backbone).preprocessing
     loaded = load(registry.backbone(model.backbone), model.backbone, model.pretrained)
     return loaded.variables, loaded.preprocessing
+
+
+class TrainedTowers:
+    """The cross-view model that a config describes, as a task trains it.
+
+    Attributes:
+      model: the module.
+      memory_keys: of a task that trains it (`Task.memory_keys`).
+    """
+
+    def __init__(self, config: PairConfig, *, projection_dim: int = 0):
+        """Checks the config, reads the weights and makes the module.
+
+        Args:
+          config: of the run.
+          projection_dim: of a linear layer at the end; 0 for none.
+
+        Raises:
+          ConfigError: towers that cannot be.
+          WeightFileError: of `models.pretrained.loading.load`.
+        """
+        check_towers(config)
+        self._config = config
+        self._weights, preprocessing = read_weights(config.model)
+        if self._weights is None:
+            logging.info("The towers start from random weights, as config.model.pretrained names no file.")
+        self.model = cross_view_model(config.model, preprocessing, projection_dim=projection_dim)
+        self.memory_keys = _memory_keys(config.model)
+
+    def init(self, key: jax.Array) -> Variables:
+        """Makes fresh variables; both towers start from the pretrained weights if the config names any."""
+        sizes = (self._config.data.aerial_size, self._config.data.ground_size)
+        images = [np.zeros((1, *size, 3), np.uint8) for size in sizes]
+        init = functools.partial(self.model.init, train=False)
+        if not isinstance(key, jax.core.Tracer):  # otherwise its shapes alone are asked for
+            # It runs once: on CPUs LLVM's optimisation of every layer's random draws costs more than it saves.
+            options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+            init = jax.jit(init, compiler_options=options)
+        variables = init(key, *images)
+        return variables if self._weights is None else with_tower_weights(variables, self._weights)
+
+    def pairs(
+        self,
+        variables: Variables,
+        batch: dict[str, jax.Array],
+        semi_positive: jax.Array | None,
+        key: jax.Array,
+        axis_name: str,
+    ) -> tuple[Pairs, Variables, dict[str, jax.Array]]:
+        """Embeds this device's part of a training batch, from inside the mapped step.
+
+        Args:
+          variables: of the model.
+          batch: with `aerial` and `ground`.
+          semi_positive: second tiles of the pairs.
+          key: of the step, equal on all devices.
+          axis_name: of the mapped axis.
+
+        Returns:
+          (the pairs, the mutable variables after it, metrics of how far from all alike the embeddings of a view are).
+        """
+        # Otherwise every device would drop the same features.
+        dropout = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        pairs, model_state = training_pairs(
+            self.model,
+            variables,
+            batch["aerial"],
+            batch["ground"],
+            semi_positive,
+            dropout=dropout,
+            micro_batch_size=self._config.micro_batch_size,
+            axis_name=axis_name,
+        )
+        spreads = {
+            "aerial_spread": spread(pairs.aerial, axis_name),
+            "ground_spread": spread(pairs.ground, axis_name),
+        }
+        return pairs, model_state, spreads
+
+
+def _memory_keys(model: ModelConfig) -> dict[str, str]:
+    keys = {
+        "model.remat": "True: activations are computed again in the backward pass; the same loss, a third more work"
+    }
+    if not registry.entry(model.backbone).normalises_by_batch:
+        parts = "pairs encoded at a time, 0 for all of a device's at once: fewer; still the loss of the whole batch, a "
+        keys["micro_batch_size"] = f"{parts}third more work"
+    return keys | {"batch.size": "fewer; each query then learns from fewer negatives"}

@@ -1,11 +1,10 @@
 """What a run of distillation may be told."""
 
 import dataclasses
-from typing import ClassVar
 
 from vigor_jax.config import Require
 from vigor_jax.tasks.classification.config import ClassificationConfig
-from vigor_jax.tasks.cross_view.config import LossConfig, MiningConfig, PairConfig
+from vigor_jax.tasks.cross_view.config import PairConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,10 +24,6 @@ class CrossViewDistillationConfig(PairConfig):
     """Of `cross_view_distillation`."""
 
     distillation: DistillationConfig
-
-    # What `CrossView`, which the task is made of, asks for: no loss but the distance from the teacher.
-    loss: ClassVar[LossConfig] = LossConfig()
-    mining: ClassVar[MiningConfig] = MiningConfig()
 
     def check(self, require: Require) -> None:
         """Refuses, beside what no task on pairs can have, students that cannot be."""

@@ -1,27 +1,31 @@
 """Distillation of a cross-view model: a small student learns the embeddings of a finished, larger one."""
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
-from absl import logging
+import numpy as np
 
 from vigor_jax.config import ConfigError
 from vigor_jax.encoding.stopping import never
 from vigor_jax.losses import embedding_distance
-from vigor_jax.models.cross_view import CrossViewModel, training_pairs
 from vigor_jax.models.variables import Variables
-from vigor_jax.tasks.cross_view.model import cross_view_model, embedding_dim
-from vigor_jax.tasks.cross_view.task import CrossView
+from vigor_jax.tasks.cross_view.config import MiningConfig
+from vigor_jax.tasks.cross_view.evaluation import Evaluation
+from vigor_jax.tasks.cross_view.model import embedding_dim
+from vigor_jax.tasks.cross_view.pairs import PairTraining
+from vigor_jax.tasks.cross_view.towers import TrainedTowers, check_towers
 from vigor_jax.tasks.distillation import cross_view_teacher
 from vigor_jax.tasks.distillation.config import CrossViewDistillationConfig
 from vigor_jax.tasks.distillation.same_teacher import TEACHER, SameTeacher, divided
-from vigor_jax.tasks.embedding_spread import spread
-from vigor_jax.tasks.task import Carry, Evaluated, LossOutput
+from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Task
 
 _COMPARED = ("top1", "top5", "top10", "top1_percent", "hit_rate")
 
 
-class CrossViewDistillation(SameTeacher, CrossView):
+class CrossViewDistillation(Task):
     """A student trained to its teacher's unit embeddings of the same images, in both views (MobileNet, section 2.7).
 
     The loss is the mean of ||s - t||^2 over the tiles and the panoramas of the batch and nothing else: no label, no
@@ -33,38 +37,41 @@ class CrossViewDistillation(SameTeacher, CrossView):
     would take a batch's off in training and a running one in evaluation, an error that no training removes.
     """
 
+    selection_metric: str | None = "validation/top1"
+
     def __init__(self, config: CrossViewDistillationConfig):
-        """As `CrossView`, and reads the teacher.
+        """Reads the teacher, makes the student, and opens the data set.
 
         Raises:
-          UserError: there is no finished run, or its checkpoint is damaged; or anything that `CrossView` raises.
+          UserError: there is no finished run, or its checkpoint is damaged; or anything of the towers, the data, the
+            split, the batch plan or the weights that cannot work.
           ConfigError: the teacher is of another task or of other images, or the sizes of the embeddings differ.
         """
+        check_towers(config)  # first: reading the teacher takes longer
         self._teacher = cross_view_teacher.read(config)
-        SameTeacher.__init__(self, config.distillation.teacher, self._teacher.digest)
-        CrossView.__init__(self, config)
-        self.fingerprint["teacher"] = self._teacher.digest
-        self._teacher_evaluation = self._evaluation_of(self._teacher.model, None)
+        self._same_teacher = SameTeacher(config.distillation.teacher, self._teacher.digest, self._teacher.dim)
+        self._towers = _student(config, self._teacher.dim)
+        self._pairs = PairTraining(config)
+        self.selection_metric = self._pairs.selection_metric
+        self.steps_per_epoch = self._pairs.steps_per_epoch
+        # Nothing is mined; but so the fingerprints of all checkpoints say it.
+        self.fingerprint = self._pairs.fingerprint | {
+            "mining": dataclasses.asdict(MiningConfig()),
+            "teacher": self._teacher.digest,
+        }
+        self.memory_keys = self._towers.memory_keys
+        data, splits = self._pairs.data, self._pairs.evaluations
+        self._evaluation = Evaluation.of(config, self._towers.model, data, splits, offset=None)
+        self._teacher_evaluation = Evaluation.of(config, self._teacher.model, data, splits, offset=None)
         self._teacher_metrics: dict[str, float] | None = None
 
-    def _create_model(self, preprocessing: str) -> CrossViewModel:
-        config, dim = self._config, self._teacher.dim
-        model = cross_view_model(
-            config.model, preprocessing, projection_dim=dim if config.distillation.projection else 0
-        )
-        own_dim = embedding_dim(model, config.data.aerial_size)
-        if own_dim != dim:
-            raise ConfigError(
-                f"config.distillation.projection = False: the student's embeddings have {own_dim} numbers "
-                f"and the teacher's {dim}. Set it to True, or make config.model.num_heads times the channels of a head "
-                f"{dim}."
-            )
-        logging.info("The teacher is %s: embeddings of %d numbers.", config.distillation.teacher, dim)
-        return model
-
     def init(self, key: jax.Array) -> Variables:
-        """Fresh variables of the student, and the teacher's."""
-        return {**super().init(key), TEACHER: self._teacher.variables}
+        """Makes fresh variables of the student, beside the teacher's."""
+        return {**self._towers.init(key), TEACHER: self._teacher.variables}
+
+    def batches(self, first_step: int) -> Iterator[Batch]:
+        """Reads batches as `PairTraining` does."""
+        return self._pairs.batches(first_step)
 
     def loss(
         self,
@@ -77,25 +84,11 @@ class CrossViewDistillation(SameTeacher, CrossView):
     ) -> tuple[jax.Array, LossOutput]:
         """Mean over all images of the global batch of the squared distance from the teacher's embedding."""
         student, teacher = divided(variables)
-        # Otherwise every device would drop the same features.
-        dropout = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-        pairs, model_state = training_pairs(
-            self._model,
-            student,
-            batch["aerial"],
-            batch["ground"],
-            dropout=dropout,
-            micro_batch_size=self._config.micro_batch_size,
-            axis_name=axis_name,
-        )
+        pairs, model_state, spreads = self._towers.pairs(student, batch, None, key, axis_name)
         aerial, ground = self._teacher.embeddings(teacher, batch["aerial"], batch["ground"])
         distances = {
             "aerial_distance": embedding_distance(pairs.aerial, aerial, axis_name=axis_name),
             "ground_distance": embedding_distance(pairs.ground, ground, axis_name=axis_name),
-        }
-        spreads = {
-            "aerial_spread": spread(pairs.aerial, axis_name),
-            "ground_spread": spread(pairs.ground, axis_name),
         }
         loss = (distances["aerial_distance"] + distances["ground_distance"]) / 2
         return loss, LossOutput(model_state, distances | spreads)
@@ -103,7 +96,7 @@ class CrossViewDistillation(SameTeacher, CrossView):
     def evaluate(
         self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
     ) -> Evaluated:
-        """As of `CrossView`, and beside each recall `teacher_<recall>`, found in the same way by the teacher.
+        """Evaluates as `CrossView` does; beside each recall stands the teacher's in the same way, `teacher_<recall>`.
 
         `top1_of_teacher` is the quotient of the student's top-1 and the teacher's; absent where the latter is 0.
         """
@@ -113,12 +106,12 @@ class CrossViewDistillation(SameTeacher, CrossView):
             found = self._teacher_evaluation.measure(teacher, encodings, should_stop)
             self._teacher_metrics = {
                 f"{split}/teacher_{name}": found.metrics[f"{split}/{name}"]
-                for split in self._splits
+                for split in self._pairs.evaluations
                 for name in _COMPARED
             }
-        evaluated = super().evaluate(student, mesh, should_stop)
+        evaluated = self._evaluation(student, mesh, should_stop)
         metrics = evaluated.metrics | self._teacher_metrics
-        for split in self._splits:
+        for split in self._pairs.evaluations:
             if metrics[f"{split}/teacher_top1"] > 0:
                 metrics[f"{split}/top1_of_teacher"] = metrics[f"{split}/top1"] / metrics[f"{split}/teacher_top1"]
         return Evaluated(metrics, evaluated.findings)
@@ -127,8 +120,24 @@ class CrossViewDistillation(SameTeacher, CrossView):
         """The row of each split, with the teacher's recall in it."""
         return {
             split: row | {f"teacher@{k}": f"{100 * metrics[f'{split}/teacher_top{k}']:.1f}" for k in (1, 5)}
-            for split, row in super().table(metrics).items()
+            for split, row in self._evaluation.table(metrics).items()
         }
+
+    def plan_state(self) -> dict[str, np.ndarray]:
+        """Says which teacher it is."""
+        return self._same_teacher.plan_state()
+
+    def restore_plan(self, state: dict[str, np.ndarray]) -> None:
+        """Requires the teacher that the run began with."""
+        self._same_teacher.restore_plan(state)
+
+    def report(self, workdir: Path) -> Path | None:
+        """Writes `report.html`."""
+        # Its libraries take a second to load, which a start need not wait for.
+        from vigor_jax import report
+        from vigor_jax.tasks.cross_view.report import content
+
+        return report.write(workdir, functools.partial(content, data=self._pairs.data))
 
     def diagnose(self, metrics: dict[str, float]) -> str | None:
         """Names a collapsed student: all its embeddings of a view are equal."""
@@ -139,3 +148,20 @@ class CrossViewDistillation(SameTeacher, CrossView):
             f"The student has collapsed: all its embeddings of a view are equal (spread {smallest:.1e}). Try a lower "
             "config.optimizer.learning_rate, a larger config.model.aggregation_std or pretrained weights."
         )
+
+
+def _student(config: CrossViewDistillationConfig, dim: int) -> TrainedTowers:
+    """The towers of a student whose teacher's embeddings have so many numbers.
+
+    Raises:
+      ConfigError: its own have another number.
+    """
+    towers = TrainedTowers(config, projection_dim=dim if config.distillation.projection else 0)
+    own_dim = embedding_dim(towers.model, config.data.aerial_size)
+    if own_dim != dim:
+        raise ConfigError(
+            f"config.distillation.projection = False: the student's embeddings have {own_dim} numbers "
+            f"and the teacher's {dim}. Set it to True, or make config.model.num_heads times the channels of a head "
+            f"{dim}."
+        )
+    return towers

@@ -7,7 +7,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from jaxtyping import Array, Float, Int, UInt8
 
 from vigor_jax.datasets.labelled_images import LabelledImages
@@ -32,7 +31,7 @@ from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Task
 _PIXELS = 16  # side of the images whose pixels are compared
 
 
-class ImageDistillation(SameTeacher, Task):
+class ImageDistillation(Task):
     """A student trained to its teacher's unit embeddings of the same images (MobileNet, section 2.7).
 
     The teacher's embedding is what its logits are made of. The student is a classifier whose "logits" are the
@@ -55,8 +54,7 @@ class ImageDistillation(SameTeacher, Task):
         """
         self._config, self._data = config, data
         self._teacher = image_teacher.read(config)
-        logging.info("The teacher is %s: embeddings of %d numbers.", config.distillation.teacher, self._teacher.dim)
-        SameTeacher.__init__(self, config.distillation.teacher, self._teacher.digest)
+        self._same_teacher = SameTeacher(config.distillation.teacher, self._teacher.digest, self._teacher.dim)
         self._model, self._preprocessing, pretrained = network.of(config, self._teacher.dim, axis_name=AXIS)
         # The logits of a file are of classes, whatever their number.
         self._pretrained = None if pretrained is None else image_teacher.without_logits(pretrained)
@@ -162,6 +160,14 @@ class ImageDistillation(SameTeacher, Task):
         from vigor_jax import report  # its libraries take a second to load, which a start need not wait for
 
         return report.write(workdir)
+
+    def plan_state(self) -> dict[str, np.ndarray]:
+        """Says which teacher it is."""
+        return self._same_teacher.plan_state()
+
+    def restore_plan(self, state: dict[str, np.ndarray]) -> None:
+        """Requires the teacher that the run began with."""
+        self._same_teacher.restore_plan(state)
 
     def diagnose(self, metrics: dict[str, float]) -> str | None:
         """Names a collapsed student: all its embeddings are equal."""

@@ -10,6 +10,7 @@ state is put back, where changes were allowed: the weights of the checkpoint wou
 """
 
 import numpy as np
+from absl import logging
 
 from vigor_jax.errors import UserError
 from vigor_jax.models.variables import Variables
@@ -18,37 +19,39 @@ TEACHER = "teacher"  # the collection of its variables
 
 
 class SameTeacher:
-    """The part of a task that keeps which teacher it is in the checkpoint's plan."""
+    """Keeps in the checkpoint's plan which teacher a run began with."""
 
-    def __init__(self, name: str, digest: str):
-        """Keeps both.
+    def __init__(self, name: str, digest: str, dim: int):
+        """Logs the teacher.
 
         Args:
-          name: of the teacher, as the config has it.
+          name: as the config has it.
           digest: of its variables, in hexadecimal digits.
+          dim: of its embeddings.
         """
-        self._teacher_name, self._teacher_digest = name, digest
+        self._name, self._digest = name, digest
+        logging.info("The teacher is %s: embeddings of %d numbers.", name, dim)
 
     def plan_state(self) -> dict[str, np.ndarray]:
-        """Which teacher it is."""
-        return {TEACHER: np.frombuffer(bytes.fromhex(self._teacher_digest), np.uint8)}
+        """Says which teacher it is."""
+        return {TEACHER: np.frombuffer(bytes.fromhex(self._digest), np.uint8)}
 
     def restore_plan(self, state: dict[str, np.ndarray]) -> None:
-        """Compares the teacher.
+        """Requires the same teacher.
 
         Raises:
           UserError: the checkpoint holds another teacher's weights.
         """
         stored = np.asarray(state[TEACHER], np.uint8).tobytes().hex()
-        if stored != self._teacher_digest:
+        if stored != self._digest:
             raise UserError(
-                f"config.distillation.teacher = {self._teacher_name!r} has the weights {self._teacher_digest}, and "
+                f"config.distillation.teacher = {self._name!r} has the weights {self._digest}, and "
                 f"this run began with those of {stored}, which its checkpoints hold. A teacher cannot be exchanged "
                 "midway: give another --workdir, or name the old one."
             )
 
 
 def divided(variables: Variables) -> tuple[Variables, Variables]:
-    """(of the student, of the teacher)."""
+    """Divides a run's variables: (of the student, of the teacher)."""
     student = dict(variables)
     return student, student.pop(TEACHER)

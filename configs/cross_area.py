@@ -4,7 +4,8 @@
         --config.model.pretrained=/path/to/vgg16-397923af.pth
 
 Data: VIGOR; NewYork and Seattle train (51,520 panoramas), Chicago and SanFrancisco are tested (53,694 panoramas
-against 46,563 tiles). Everything else as in configs/same_area.py, also the variants, backbones among them.
+against 46,563 tiles). Everything else as in configs/same_area.py, also what is held out of those that train, and the
+variants, backbones among them.
 Hardware: one accelerator with 16 GB (a step's temporaries are planned as 11.3 GiB; none was tried). 2, 4, 8 or 16 share
 the batch of 16, more need a larger one (docs/multihost.md).
 Time: not measured.

@@ -170,6 +170,13 @@ def test_only_a_vgg_without_a_weight_file_has_a_choice_of_its_start(key, value):
         parse(backbone="vgg16", pretrained="vgg16.h5")
 
 
+def test_a_plateau_needs_something_held_out():
+    plateau = {"optimizer": {"schedule": "plateau"}}
+    tasks.parse(_VALID | plateau)
+    with pytest.raises(ConfigError, match=r"optimizer\.schedule = 'plateau'.*config\.data\.validation_fraction = 0"):
+        tasks.parse(_VALID | plateau | {"data": _VALID["data"] | {"validation_fraction": 0.0}})
+
+
 def test_ways_of_testing_have_their_values():
     def parse(**changes):
         return tasks.parse(_IMAGES | {"classifier": _IMAGES["classifier"] | changes})

@@ -40,7 +40,7 @@ class ToyTask(Task):
     evaluation_batches: int = 0  # for each of which `should_stop` is asked; they take as long
     evaluations_begun: int = 0
     collapsed_below: float = -1.0  # the loss that is diagnosed
-    selection_metric: str = "validation/top1"
+    selection_metric: str | None = "validation/top1"
     fingerprint: dict = dataclasses.field(default_factory=lambda: {"data": "toy"})
     scores: list = dataclasses.field(default_factory=list)  # what each evaluation finds; then 0.5
     scores_by_epoch: bool = False  # they are of the epochs, whichever start evaluates them

@@ -72,6 +72,15 @@ def test_a_run_leaves_metrics_table_and_summary_and_is_done_once(toy_task, toy_c
     assert task.evaluated_steps == [4, 8]
 
 
+def test_a_run_in_which_nothing_selects_keeps_the_last_checkpoint(toy_task, toy_config, register_toy, tmp_path):
+    register_toy(toy_task(scores=[0.3, 0.2], selection_metric=None))
+    summary = train_and_evaluate(toy_config(checkpoints_to_keep=1), tmp_path)
+    assert summary["selection_metric"] is None
+    assert summary["best"] == {"step": None, "metrics": None}
+    assert summary["metrics"]["same_area/top1"] == 0.1
+    assert kept(tmp_path) == [8]
+
+
 def test_logged_metrics_are_the_interval_means(toy_task, toy_config, register_toy, tmp_path):
     task, config = toy_task(), toy_config(epochs=1)
     register_toy(task)

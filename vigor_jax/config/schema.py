@@ -27,7 +27,8 @@ class DataConfig:
     # Of VIGOR. The two sets differ in their offsets alone, so with Web Mercator's either serves.
     labels: Literal["either", "corrected", "original"] = "either"
     offsets: Literal["web_mercator", "label_file"] = "web_mercator"
-    # Share of each training city's area held out, as one geographic block, to select the best checkpoint.
+    # Share of each training city's panoramas held out, in one geographic block, to select the best checkpoint. 0: all
+    # train, and none is selected.
     validation_fraction: float = 0.05
 
 

@@ -456,6 +456,15 @@ def test_a_collapsed_model_is_named_within_the_epoch_and_ranks_last(town_config,
         assert summary["metrics"][f"{split}/gallery"] > 10
 
 
+def test_a_task_that_holds_nothing_out_trains_on_all_and_selects_by_nothing(town, town_config):
+    whole = {"data.validation_fraction": 0.0, "data.protocols": ("cross_area",)}
+    made, with_validation = tasks.create(town_config(**whole)), tasks.create(town_config())
+    seattle = np.count_nonzero(town.data.panoramas.city == town.data.cities.index("Seattle"))
+    assert made.steps_per_epoch == seattle // 8 == 10
+    assert made.selection_metric is None
+    assert with_validation.selection_metric == "validation/top1"
+
+
 def test_offsets_that_no_cell_covers_are_refused_at_the_start(town_config, monkeypatch):
     """Tiles of a grid so wide that a panorama lies further from its positive's centre than the cells reach."""
     load = datasets.load

@@ -156,7 +156,13 @@ def _check_data(config: PairConfig, require: Require) -> None:
     require(
         0 <= config.data.validation_fraction < 0.5,
         "data.validation_fraction",
-        "a share of at least 0, of which no checkpoint is selected, and below 0.5",
+        "a share of at least 0 and below 0.5",
+    )
+    require(
+        config.data.validation_fraction > 0 or config.optimizer.schedule != "plateau",
+        "optimizer.schedule",
+        "a plateau is one of the validation split, of which config.data.validation_fraction = 0 leaves nothing: hold "
+        "some out, or take another schedule",
     )
     for key in ("data.aerial_size", "data.ground_size"):
         size = getattr(config.data, key.split(".")[1])

@@ -67,12 +67,28 @@ def load(module: nn.Module, name: str, path: str | os.PathLike[str], *, allow_pa
         with the report).
       ValueError: the module is of a kind that nobody publishes weights of.
     """
-    entry = registry.entry(name)
+    registry.entry(name)  # first: a large file takes a while to read
     path = os.fspath(path)
-    file = _matched(read_weights(path), module, entry)
-    variables, report = file.load(source=path, allow_partial=allow_partial)
+    return from_arrays(module, name, read_weights(path), source=path, allow_partial=allow_partial)
+
+
+def from_arrays(
+    module: nn.Module, name: str, arrays: Mapping[str, np.ndarray], *, source: str, allow_partial: bool = False
+) -> Loaded:
+    """Loads what `load` does, from the arrays of a file by their names in it.
+
+    Args:
+      module: as of `load`.
+      name: of the registry.
+      arrays: by name, of a library or our own (`own_names`).
+      source: where they are from, for errors and the log.
+      allow_partial: as of `load`, and so are the errors.
+    """
+    entry = registry.entry(name)
+    file = _matched(arrays, module, entry)
+    variables, report = file.load(source=source, allow_partial=allow_partial)
     preprocessing = file.preprocessing or entry.preprocessing
-    logging.info("%s: weights of %s, preprocessing %r.", path, name, preprocessing)
+    logging.info("%s: weights of %s, preprocessing %r.", source, name, preprocessing)
     return Loaded(variables, preprocessing, report)
 
 

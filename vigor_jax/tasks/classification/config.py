@@ -18,7 +18,8 @@ class ClassifierConfig:
     # Of the running statistics of batch normalisation; 0: what the backbone's paper has, which suits long runs.
     norm_momentum: float = 0.0
     dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the computation; parameters are float32
-    # A weight file of the backbone; its logits are left out if they are of another number of classes. Empty: random.
+    # A weight file of the backbone, or the workdir of a finished run on photos; logits of another number of classes are
+    # left out. Empty: random.
     pretrained: str = ""
     # Of the pixels, a name of models/preprocessing.py: for random weights, as others bring their own. Empty: what the
     # backbone's published weights expect.

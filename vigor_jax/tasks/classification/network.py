@@ -13,6 +13,7 @@ from vigor_jax.models.classifier import Classifier, classifier
 from vigor_jax.models.pretrained import WeightFileError
 from vigor_jax.models.pretrained.loading import load
 from vigor_jax.models.variables import Variables
+from vigor_jax.tasks import finished_weights
 from vigor_jax.tasks.classification.config import ClassificationConfig
 
 _LOGITS = frozenset({"params/logits/kernel", "params/logits/bias"})
@@ -49,7 +50,7 @@ def of(
 
 
 def _weights(model: Classifier, backbone: str, path: str) -> tuple[Variables, str]:
-    """The variables of a file, without logits of other classes, and the preprocessing that they expect.
+    """The variables of a file or a run, without logits of other classes, and the preprocessing that they expect.
 
     Raises:
       ConfigError: there is nothing at the path.
@@ -60,7 +61,11 @@ def _weights(model: Classifier, backbone: str, path: str) -> tuple[Variables, st
             f"config.classifier.pretrained = {path!r}: nothing is there. Train that run first, by the config whose "
             f"name is {Path(path).name!r}, or name a weight file."
         )
-    loaded = load(model, backbone, path, allow_partial=True)
+    run = finished_weights.read(path)
+    if run is None:
+        loaded = load(model, backbone, path, allow_partial=True)
+    else:
+        loaded = finished_weights.of_network(run, model, backbone, allow_partial=True)
     side = 32 * getattr(model.head, "positions", 1)
     expected = jax.eval_shape(lambda key: model.init(key, jnp.zeros((1, side, side, 3))), jax.random.key(0))
     absent = set(traverse_util.flatten_dict(expected, sep="/")) - set(

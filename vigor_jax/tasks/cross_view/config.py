@@ -33,7 +33,9 @@ class ModelConfig:
     # Keep only what passes between a VGG's stages, or what a tower of another backbone begins with, and compute the
     # rest again in the backward pass: less memory for a third more work.
     remat: bool = False
-    pretrained: str = ""  # a weight file of the backbone; empty: random initialisation
+    # A weight file of the backbone, or the workdir of a finished run: on pairs for the whole model, on photos for both
+    # towers. Empty: random.
+    pretrained: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

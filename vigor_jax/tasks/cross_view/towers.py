@@ -14,6 +14,7 @@ from vigor_jax.models.cross_view import Pairs, training_pairs
 from vigor_jax.models.embedder import with_tower_weights
 from vigor_jax.models.pretrained.loading import load
 from vigor_jax.models.variables import Variables
+from vigor_jax.tasks import finished_weights
 from vigor_jax.tasks.cross_view.config import ModelConfig, PairConfig
 from vigor_jax.tasks.cross_view.model import cross_view_model
 from vigor_jax.tasks.embedding_spread import spread
@@ -70,14 +71,21 @@ def _check_positions(model: ModelConfig, key: str, size: tuple[int, int]) -> Non
 
 
 def read_weights(model: ModelConfig) -> tuple[dict[str, Any] | None, str]:
-    """(variables of the backbone or None without a file, name of the preprocessing).
+    """(variables of the backbone, or None without a file or where a run on pairs has both towers'; preprocessing).
 
     Raises:
+      ConfigError: a run of another backbone.
       WeightFileError: of `models.pretrained.loading.load`.
     """
     if not model.pretrained:
         return None, registry.entry(model.backbone).preprocessing
-    loaded = load(registry.backbone(model.backbone), model.backbone, model.pretrained)
+    backbone, run = registry.backbone(model.backbone), finished_weights.read(model.pretrained)
+    if run is None:
+        loaded = load(backbone, model.backbone, model.pretrained)
+    elif finished_weights.has_pairs(run):
+        return None, read_weights(run.config.model)[1]
+    else:
+        loaded = finished_weights.of_network(run, backbone, model.backbone)
     return loaded.variables, loaded.preprocessing
 
 
@@ -103,13 +111,13 @@ class TrainedTowers:
         check_towers(config)
         self._config = config
         self._weights, preprocessing = read_weights(config.model)
-        if self._weights is None:
+        if not config.model.pretrained:
             logging.info("The towers start from random weights, as config.model.pretrained names no file.")
         self.model = cross_view_model(config.model, preprocessing, projection_dim=projection_dim)
         self.memory_keys = _memory_keys(config.model)
 
     def init(self, key: jax.Array) -> Variables:
-        """Makes fresh variables; both towers start from the pretrained weights if the config names any."""
+        """Makes fresh variables; what the config names as pretrained is put in both towers, a run on pairs in all."""
         sizes = (self._config.data.aerial_size, self._config.data.ground_size)
         images = [np.zeros((1, *size, 3), np.uint8) for size in sizes]
         init = functools.partial(self.model.init, train=False)
@@ -118,7 +126,11 @@ class TrainedTowers:
             options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
             init = jax.jit(init, compiler_options=options)
         variables = init(key, *images)
-        return variables if self._weights is None else with_tower_weights(variables, self._weights)
+        if self._weights is not None:
+            return with_tower_weights(variables, self._weights)
+        if not self._config.model.pretrained or isinstance(key, jax.core.Tracer):
+            return variables
+        return finished_weights.of_pairs(finished_weights.read(self._config.model.pretrained), variables)
 
     def pairs(
         self,

@@ -75,7 +75,7 @@ def runs(monkeypatch, data):
         )
         model = classifier("tiny", 7, image_size=crop)
         variables = jax.jit(model.init)(jax.random.key(number), jnp.zeros((1, crop, crop, 3)))
-        found[name] = FinishedRun(Path(name), config, 7, jax.tree.map(np.asarray, variables))
+        found[name] = FinishedRun(Path(name), config, 7, 1, {}, jax.tree.map(np.asarray, variables))
     monkeypatch.setattr(finished_run, "read", lambda workdir, parse: found[str(workdir)])
     monkeypatch.setattr(datasets, "load_images", lambda images, rendered_city, **_: by_root[images.root])
     return found, by_root

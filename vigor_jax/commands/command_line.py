@@ -25,6 +25,7 @@ class Command:
 
 COMMANDS = {
     "train": Command("train and evaluate what a config says, or go on where that stopped", resumes=True),
+    "evaluate": Command("evaluate a finished run again: on other splits, data or checkpoints"),
     "check": Command("look at raw data: what is there, and every file that is not sound"),
     "prepare": Command("resize and store the images that a config needs, without training"),
     "render": Command("render images at the places of VIGOR's labels, in VIGOR's layout"),

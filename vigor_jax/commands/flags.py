@@ -17,6 +17,8 @@ from vigor_jax.commands.config_file import ConfigFile
 from vigor_jax.config import Config
 from vigor_jax.parallel.cluster import Processes
 
+_OF_CONFIG = re.compile(r"--?(?:no)?config\.([\w.]+)")
+
 
 @dataclasses.dataclass(frozen=True)
 class ReadConfig:
@@ -50,18 +52,53 @@ def parse(values: flags.FlagValues, arguments: Sequence[str], usage: str) -> Rea
         raise SystemExit(0)
     # Before the config file is run, which may take a second.
     options = [option for name in values for option in (f"--{name}", f"--no{name}")]
-    own = [argument for argument in arguments if not re.match(r"--(no)?config\.", argument)]
-    unknown = unknown_option(own, ["--config", *options, "--flagfile", "--undefok"])
+    unknown = unknown_option(without_config(arguments)[0], ["--config", *options, "--flagfile", "--undefok"])
     if unknown:
         raise UsageError(f"{unknown}\n\n{usage}")
     if not any(re.match(r"--?config(=|$)", argument) for argument in arguments):
         raise UsageError(f"--config is missing.\n\n{usage}")
-    overrides = _overrides(arguments)
-    argv = ["", *arguments]  # absl expects the program's name first
-    config = config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
-    parser = values["config"].parser = _ConfigFileParser(overrides)
-    _read(values, argv, overrides, usage)
-    return ReadConfig(tasks.parse(config.value), parser.file, frozenset(overrides))
+    files: list[ConfigFile] = []
+
+    def run_file(given: str) -> ml_collections.ConfigDict:
+        files.append(config_file.read(given))
+        return files[-1].config
+
+    config = _read(values, arguments, run_file, usage)
+    return ReadConfig(config, files[-1], frozenset(require_keys(arguments)))
+
+
+def changed(config: Config, arguments: Sequence[str], usage: str) -> Config:
+    """A config with other values of some of its keys.
+
+    Args:
+      config: of a run.
+      arguments: --config.KEY=VALUE, each.
+      usage: the command's help, shown with what is wrong about them.
+
+    Raises:
+      UserError: as of `parse`.
+    """
+    tree = ml_collections.ConfigDict(configs.to_dict(config))
+    return _read(flags.FlagValues(), ["--config=of the run", *arguments], lambda _: tree, usage)
+
+
+def without_config(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(The arguments that are no --config.KEY, those that are)."""
+    of_config = [argument for argument in arguments if _OF_CONFIG.match(argument)]
+    return [argument for argument in arguments if not _OF_CONFIG.match(argument)], of_config
+
+
+def require_keys(arguments: Sequence[str]) -> list[str]:
+    """The keys of those arguments that are --config.KEY.
+
+    Raises:
+      ConfigError: one that no config has.
+    """
+    found = (_OF_CONFIG.match(argument) for argument in arguments)
+    keys = [match[1] for match in found if match]
+    for key in keys:
+        tasks.check_key(key)
+    return keys
 
 
 def define_processes(values: flags.FlagValues) -> Callable[[], Processes]:
@@ -75,16 +112,17 @@ def define_processes(values: flags.FlagValues) -> Callable[[], Processes]:
     return lambda: Processes(mode.value, address.value, count.value, index.value)
 
 
-def _overrides(arguments: Sequence[str]) -> list[str]:
-    """The config keys that are given, each of which some config has."""
-    found = (re.match(r"--?(?:no)?config\.([\w.]+)", argument) for argument in arguments)
-    keys = [match[1] for match in found if match]
-    for key in keys:
-        tasks.check_key(key)
-    return keys
-
-
-def _read(values: flags.FlagValues, argv: Sequence[str], overrides: Sequence[str], usage: str) -> None:
+def _read(
+    values: flags.FlagValues,
+    arguments: Sequence[str],
+    config_of: Callable[[str], ml_collections.ConfigDict],
+    usage: str,
+) -> Config:
+    """Reads the flags, --config by `config_of`."""
+    overrides = require_keys(arguments)
+    argv = ["", *arguments]  # absl expects the program's name first
+    config = config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
+    values["config"].parser = _ConfigParser(config_of, overrides)
     try:
         left = values(argv)
     except flags.IllegalFlagValueError as error:
@@ -99,17 +137,17 @@ def _read(values: flags.FlagValues, argv: Sequence[str], overrides: Sequence[str
         raise UsageError(f"--config.{absent[0]}: this config has no group {absent[0].split('.')[0]!r}.") from error
     if left[1:]:
         raise UsageError(f"{left[1]!r} is not a flag.\n\n{usage}")
+    return tasks.parse(config.value)
 
 
-class _ConfigFileParser(flags.ArgumentParser):
-    """Has a config file read and adds the defaults of the keys that it leaves out, so that each can be a flag."""
+class _ConfigParser(flags.ArgumentParser):
+    """Adds the defaults of the keys that a config leaves out, so that each can be a flag."""
 
-    def __init__(self, overrides: Sequence[str]):
-        self._overrides = overrides
+    def __init__(self, config_of: Callable[[str], ml_collections.ConfigDict], overrides: Sequence[str]):
+        self._config_of, self._overrides = config_of, overrides
 
     def parse(self, given: str) -> ml_collections.ConfigDict:
-        self.file = config_file.read(given)
-        config = self.file.config
+        config = self._config_of(given)
         schema = tasks.entry(config.get("task")).config
         for key in self._overrides:
             tasks.require_read(key, config.task)

@@ -1,14 +1,15 @@
 """What the registry knows of a task before it is made: light to import, so that a wrong config fails at once."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vigor_jax.config import Config
 
 if TYPE_CHECKING:
     from vigor_jax.report.page import Content
-    from vigor_jax.tasks.task import Task
+    from vigor_jax.tasks.task import ModelEvaluation, Task
+    from vigor_jax.workdir.finished_run import FinishedRun
     from vigor_jax.workdir.results import Results
 
 
@@ -22,9 +23,12 @@ class TaskEntry:
       load: opens the data set that such a config names, or prepares it; with `verify=True` it also compares what was
         prepared before with what was written. None where there is no data on disk.
       report: makes what a page of its runs has of its own, of a run's results and its data; None for nothing.
+      evaluation: makes what evaluates a finished run without what only trains, of the run, its config (which may differ
+        in what is evaluated, and how) and the names of the splits, none for all. None: a task as it trains does.
     """
 
     config: type[Config]
     create: "Callable[[Any], Task]"
     load: Callable[..., Any] | None = None
     report: "Callable[[Results, Any], Content] | None" = None
+    evaluation: "Callable[[FinishedRun, Any, Sequence[str]], ModelEvaluation] | None" = None

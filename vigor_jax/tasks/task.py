@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from vigor_jax.config import ConfigError
 from vigor_jax.encoding.stopping import never
 from vigor_jax.models.variables import Variables
 
@@ -41,6 +42,38 @@ class Evaluated:
 
     metrics: dict[str, float]  # {"<split>/<metric>": value}, every split including the selection split
     findings: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # of single examples, for the report
+
+
+class ModelEvaluation(abc.ABC):
+    """Measures a trained model on some splits, and needs nothing of its training; made by `tasks.evaluation`."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
+    ) -> Evaluated:
+        """As `Task.evaluate`."""
+
+    def at_end(
+        self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
+    ) -> dict[str, float]:
+        """As `Task.evaluate_at_end`."""
+        return {}
+
+    @abc.abstractmethod
+    def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
+        """As `Task.table`."""
+
+
+def chosen_splits(asked: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
+    """The splits to evaluate, in the order in which the task has them; all of them if none is asked for.
+
+    Raises:
+      ConfigError: one that is not there.
+    """
+    unknown = [name for name in asked if name not in there]
+    if unknown:
+        raise ConfigError(f"there is no split {unknown[0]!r} to evaluate. There are: {', '.join(there)}.")
+    return tuple(name for name in there if name in asked or not asked)
 
 
 class Task(abc.ABC):

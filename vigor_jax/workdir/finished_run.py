@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import orbax.checkpoint as ocp
 from vigor_jax.config import Config
 from vigor_jax.workdir import checkpoint_files, checksum, seal, summary
 from vigor_jax.workdir.errors import DamagedCheckpoint, NoFinishedRun
+from vigor_jax.workdir.provenance import Provenance
+from vigor_jax.workdir.seal import Seal
 
 ParseStored = Callable[[Mapping[str, Any], Path], Config]
 
@@ -27,12 +30,16 @@ class FinishedRun:
     Attributes:
       workdir: of the run.
       step: updates done.
+      epoch: counted from 1, in which or after which that is.
+      provenance: what the checkpoint was made with.
       variables: Flax collections, "params" and the model's own; on the host.
     """
 
     workdir: Path
     config: Config
     step: int
+    epoch: int
+    provenance: Provenance
     variables: dict[str, Any]
 
 
@@ -61,9 +68,9 @@ def read(workdir: Path, parse: ParseStored, checkpoint: str = "last") -> Finishe
     """
     found = summary.read(workdir)
     step = _step(workdir, found, checkpoint)
-    return FinishedRun(
-        workdir, parse(found["config"], workdir), step, _variables(workdir / checkpoint_files.FOLDER / str(step))
-    )
+    config, path = parse(found["config"], workdir), workdir / checkpoint_files.FOLDER / str(step)
+    sealed, epoch = seal.read(path), math.ceil(step * config.epochs / found["steps"])
+    return FinishedRun(workdir, config, step, epoch, sealed.record, _variables(path, sealed))
 
 
 def _step(workdir: Path, found: dict[str, Any], checkpoint: str) -> int:
@@ -81,8 +88,7 @@ def _step(workdir: Path, found: dict[str, Any], checkpoint: str) -> int:
     raise NoFinishedRun(f"{folder} holds no checkpoint {checkpoint!r}. Those of these steps were kept: {known}.")
 
 
-def _variables(checkpoint: Path) -> dict[str, Any]:
-    sealed = seal.read(checkpoint)
+def _variables(checkpoint: Path, sealed: Seal) -> dict[str, Any]:
     try:
         # All that is read is arrays of numbers, into memory of the host.
         path, handler = (checkpoint / checkpoint_files.STATE).absolute(), ocp.PyTreeCheckpointHandler()

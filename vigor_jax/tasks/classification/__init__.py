@@ -1,5 +1,6 @@
 """Classification of images: one label each."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vigor_jax.tasks.classification.config import ClassificationConfig
@@ -8,7 +9,8 @@ from vigor_jax.tasks.entry import TaskEntry
 if TYPE_CHECKING:
     from vigor_jax.datasets.labelled_images import LabelledImages
     from vigor_jax.report.page import Content
-    from vigor_jax.tasks.task import Task
+    from vigor_jax.tasks.task import ModelEvaluation, Task
+    from vigor_jax.workdir.finished_run import FinishedRun
     from vigor_jax.workdir.results import Results
 
 
@@ -33,4 +35,12 @@ def _create(config: ClassificationConfig) -> "Task":
     return Classification(config, data, ClassMeasure(data))
 
 
-ENTRY = TaskEntry(ClassificationConfig, _create, load, _report)
+def _evaluation(run: "FinishedRun", config: ClassificationConfig, splits: Sequence[str]) -> "ModelEvaluation":
+    from vigor_jax.tasks.classification.measure import ClassMeasure
+    from vigor_jax.tasks.classification.task import evaluation_of_run, with_splits
+
+    data = with_splits(load(config), splits)
+    return evaluation_of_run(run, config, data, ClassMeasure(data))
+
+
+ENTRY = TaskEntry(ClassificationConfig, _create, load, _report, _evaluation)

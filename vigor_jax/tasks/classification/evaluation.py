@@ -1,4 +1,4 @@
-"""Evaluation of a classifier: the class probabilities of every split, measured beside what needs no network."""
+"""ModelEvaluation of a classifier: the class probabilities of every split, measured beside what needs no network."""
 
 from collections.abc import Callable
 
@@ -10,18 +10,20 @@ from jaxtyping import Int, UInt8
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.encoding.stopping import never, stop_if_asked
 from vigor_jax.input.labelled_batches import centre_crops
+from vigor_jax.models.classifier import Classifier
 from vigor_jax.models.variables import Variables
 from vigor_jax.retrieval.pixel_neighbours import pixel_neighbours
+from vigor_jax.tasks.classification.config import ClassificationConfig
 from vigor_jax.tasks.classification.measure import Measure, most_probable
 from vigor_jax.tasks.classification.testing import ClassifierTesting
-from vigor_jax.tasks.task import Evaluated
+from vigor_jax.tasks.task import Evaluated, ModelEvaluation
 
 _PIXELS = 32  # side of the images whose pixels are compared
 # Training images among which the nearest is looked for: 256 MB of their pixels.
 _MOST_NEIGHBOURS = 20_000
 
 
-class ClassificationEvaluation:
+class ClassificationEvaluation(ModelEvaluation):
     """Metrics and findings of every split, as a function of the variables.
 
     The nearest training images by pixels do not depend on the variables: they are looked for on the way of the first
@@ -52,6 +54,19 @@ class ClassificationEvaluation:
             for way in testing.names_at_end
             for name in measure.of_model
         )
+
+    @classmethod
+    def of(
+        cls,
+        config: ClassificationConfig,
+        model: Classifier,
+        preprocessing: str,
+        data: LabelledImages,
+        measure: Measure,
+    ) -> "ClassificationEvaluation":
+        """As the config says; the other arguments as of the class and of `ClassifierTesting`."""
+        testing = ClassifierTesting(config, model, preprocessing, data)
+        return cls(data, testing, measure, batch_size=config.eval_batch_size, threads=config.input_threads)
 
     def __call__(self, variables: Variables, mesh: Mesh, should_stop: Callable[[], bool] = never) -> Evaluated:
         """Evaluates every split.

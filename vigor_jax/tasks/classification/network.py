@@ -20,7 +20,7 @@ _LOGITS = frozenset({"params/logits/kernel", "params/logits/bias"})
 
 
 def of(
-    config: ClassificationConfig, classes: int, *, axis_name: str | None
+    config: ClassificationConfig, classes: int, *, axis_name: str | None, preprocessing: str | None = None
 ) -> tuple[Classifier, str, Variables | None]:
     """(The network, the name of its preprocessing, the variables of its weight file or None if it has none).
 
@@ -28,6 +28,7 @@ def of(
       config: with the groups `images` and `classifier`.
       classes: how many.
       axis_name: of a mapped axis over which training normalises by the batch; None for a network that is only tested.
+      preprocessing: of the run that trained it, whose weight file is not read; None: what the file says.
 
     Raises:
       UserError: there is no such backbone; its weight file does not fit.
@@ -43,6 +44,8 @@ def of(
         norm_momentum=chosen.norm_momentum or None,
         initialisation=chosen.initialisation or None,
     )
+    if preprocessing is not None:
+        return model, preprocessing, None
     if not chosen.pretrained:
         return model, chosen.preprocessing or registry.entry(chosen.backbone).preprocessing, None
     variables, preprocessing = _weights(model, chosen.backbone, chosen.pretrained)

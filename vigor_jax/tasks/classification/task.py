@@ -1,8 +1,9 @@
 """Classification of images as a task: one network, one label an image."""
 
+import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float
 
+from vigor_jax.config import ConfigError
 from vigor_jax.datasets.labelled_images import LabelledImages
 from vigor_jax.encoding.stopping import never
 from vigor_jax.losses import cross_entropy
@@ -25,9 +27,9 @@ from vigor_jax.tasks.classification import network, shallower_vgg
 from vigor_jax.tasks.classification.config import ClassificationConfig
 from vigor_jax.tasks.classification.evaluation import ClassificationEvaluation
 from vigor_jax.tasks.classification.measure import Measure
-from vigor_jax.tasks.classification.testing import ClassifierTesting
 from vigor_jax.tasks.photo_training import PhotoTraining
-from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Task
+from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Task, chosen_splits
+from vigor_jax.workdir.finished_run import FinishedRun
 from vigor_jax.workdir.results import Results
 
 if TYPE_CHECKING:
@@ -65,10 +67,7 @@ class Classification(Task):
             logging.info("%s starts from outer layers of the run in %s.", chosen.backbone, chosen.shallower)
         elif not chosen.pretrained:
             logging.info("%s starts from random weights: config.classifier.pretrained is empty.", chosen.backbone)
-        testing = ClassifierTesting(config, self._model, self._preprocessing, data)
-        self._evaluation = ClassificationEvaluation(
-            data, testing, measure, batch_size=config.eval_batch_size, threads=config.input_threads
-        )
+        self._evaluation = ClassificationEvaluation.of(config, self._model, self._preprocessing, data, measure)
         self.metrics_at_end = self._evaluation.metrics_at_end
 
     def init(self, key: jax.Array) -> Variables:
@@ -149,6 +148,37 @@ class Classification(Task):
             "the first weights are too small to be heard. If it stays so, try a lower config.optimizer.learning_rate, "
             "config.optimizer.warmup_steps, or config.classifier.pretrained."
         )
+
+
+def evaluation_of_run(
+    run: FinishedRun, config: ClassificationConfig, data: LabelledImages, measure: Measure
+) -> ClassificationEvaluation:
+    """What evaluates a finished run on some data.
+
+    Raises:
+      ConfigError: the data is of other classes; or the backbone cannot be tested as asked.
+    """
+    classes = run.variables["params"]["logits"]["kernel"].shape[-1]
+    if classes != len(data.class_names):
+        raise ConfigError(
+            f"the run in {run.workdir} tells {classes:,} classes apart, and {data.name} has {len(data.class_names):,}. "
+            "Name the data that it was trained on, or other images of the same classes."
+        )
+    model, preprocessing, _ = network.of(
+        config, classes, axis_name=None, preprocessing=run.provenance.get("preprocessing")
+    )
+    return ClassificationEvaluation.of(config, model, preprocessing, data, measure)
+
+
+def with_splits(data: LabelledImages, splits: Sequence[str]) -> LabelledImages:
+    """The data with some of its splits (all, if none is named), and its training images.
+
+    Raises:
+      ConfigError: there is no such split.
+    """
+    names = chosen_splits(splits, tuple(data.splits))
+    left_out = {name: np.zeros(0, np.int64) for name in data.splits if name not in names}
+    return dataclasses.replace(data, **left_out)
 
 
 def _spread(logits: Float[Array, "local classes"], axis_name: str) -> Float[Array, ""]:

@@ -1,5 +1,6 @@
 """Cross-view geo-localization: street panoramas and the aerial tiles that contain them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vigor_jax.tasks.cross_view.config import CrossViewConfig, PairConfig
@@ -8,7 +9,8 @@ from vigor_jax.tasks.entry import TaskEntry
 if TYPE_CHECKING:
     from vigor_jax.datasets.cross_view import CrossViewData
     from vigor_jax.report.page import Content
-    from vigor_jax.tasks.task import Task
+    from vigor_jax.tasks.task import ModelEvaluation, Task
+    from vigor_jax.workdir.finished_run import FinishedRun
     from vigor_jax.workdir.results import Results
 
 
@@ -32,4 +34,10 @@ def _create(config: CrossViewConfig) -> "Task":
     return CrossView(config)
 
 
-ENTRY = TaskEntry(CrossViewConfig, _create, load, _report)
+def _evaluation(run: "FinishedRun", config: CrossViewConfig, splits: Sequence[str]) -> "ModelEvaluation":
+    from vigor_jax.tasks.cross_view.task import evaluation_of_run
+
+    return evaluation_of_run(run, config, splits)
+
+
+ENTRY = TaskEntry(CrossViewConfig, _create, load, _report, _evaluation)

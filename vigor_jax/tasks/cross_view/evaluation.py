@@ -17,10 +17,10 @@ from vigor_jax.tasks.cross_view.config import PairConfig
 from vigor_jax.tasks.cross_view.encodings import CrossViewEncoder, Encodings
 from vigor_jax.tasks.cross_view.measure import RetrievalMeasure
 from vigor_jax.tasks.cross_view.offset_prediction import OffsetPredictor
-from vigor_jax.tasks.task import Evaluated
+from vigor_jax.tasks.task import Evaluated, ModelEvaluation
 
 
-class Evaluation:
+class Evaluation(ModelEvaluation):
     """Metrics of every split, as a function of the variables.
 
     The splits share galleries, so the union of their tiles and of their queries is encoded once, stays where it is,
@@ -141,6 +141,11 @@ class Evaluation:
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """Of each split measured the columns of the epoch table, with what the recall must be compared to."""
         return {split: _row(split, metrics) for split in self._splits if f"{split}/top1" in metrics}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self._splits)
 
 
 def _row(split: str, metrics: dict[str, float]) -> dict[str, str]:

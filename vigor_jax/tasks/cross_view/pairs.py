@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,11 +11,11 @@ import numpy as np
 from vigor_jax import datasets
 from vigor_jax.datasets import protocol
 from vigor_jax.datasets.cross_view import CrossViewData
-from vigor_jax.datasets.protocol import Splits
+from vigor_jax.datasets.protocol import EvaluationSplit, Splits
 from vigor_jax.input.batches import Hybrid, Plan, train_batches
 from vigor_jax.input.sampling import BatchPlan, host_rows
 from vigor_jax.tasks.cross_view.config import PairConfig
-from vigor_jax.tasks.task import Batch
+from vigor_jax.tasks.task import Batch, chosen_splits
 
 
 def load(config: PairConfig) -> tuple[CrossViewData, Splits]:
@@ -34,6 +34,31 @@ def load(config: PairConfig) -> tuple[CrossViewData, Splits]:
         validation_fraction=config.data.validation_fraction,
     )
     return data, splits
+
+
+def load_splits(config: PairConfig, names: Sequence[str]) -> tuple[CrossViewData, dict[str, EvaluationSplit]]:
+    """Opens or prepares the cities of some evaluations (of all, if none is named), and divides them as `load` does.
+
+    Raises:
+      ConfigError: there is no evaluation of that name.
+      UserError: data or splits that cannot be had.
+    """
+    chosen = config.data
+    there = [name for name in ("same_area", "cross_area") if name in chosen.protocols]
+    if chosen.validation_fraction:
+        there.insert(0, "validation")
+    names = chosen_splits(names, there)
+    cities = {
+        "train_cities": chosen.train_cities,
+        "test_cities": chosen.test_cities,
+        "same_area_cities": chosen.same_area_cities,
+    }
+    data = datasets.load(chosen, config.rendered_city, cities=protocol.cities_of(names, **cities))
+    fraction = chosen.validation_fraction
+    return data, {
+        name: protocol.evaluation(data, name, **cities, protocols=chosen.protocols, validation_fraction=fraction)
+        for name in names
+    }
 
 
 class PairTraining:

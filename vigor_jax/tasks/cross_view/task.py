@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -19,10 +19,11 @@ from vigor_jax.models.variables import Variables
 from vigor_jax.tasks.cross_view.config import CrossViewConfig
 from vigor_jax.tasks.cross_view.evaluation import Evaluation
 from vigor_jax.tasks.cross_view.hard_negatives import HardNegatives
-from vigor_jax.tasks.cross_view.model import embedding_dim, offset_of
-from vigor_jax.tasks.cross_view.pairs import PairTraining
-from vigor_jax.tasks.cross_view.towers import TrainedTowers
+from vigor_jax.tasks.cross_view.model import cross_view_model, embedding_dim, offset_of
+from vigor_jax.tasks.cross_view.pairs import PairTraining, load_splits
+from vigor_jax.tasks.cross_view.towers import TrainedTowers, check_towers, read_weights
 from vigor_jax.tasks.task import Batch, Carry, Evaluated, Feedback, LossOutput, Task
+from vigor_jax.workdir.finished_run import FinishedRun
 
 # Equal descriptors make every triplet cost log(1 + exp(0)).
 _COLLAPSED_LOSS = math.log(2)
@@ -177,3 +178,16 @@ class CrossView(Task):
             f"are equal (spread {smallest:.1e}). It will not recover; try a lower config.optimizer.learning_rate, "
             "config.model.centre_descriptor=True, a larger config.model.aggregation_std or pretrained weights."
         )
+
+
+def evaluation_of_run(run: FinishedRun, config: CrossViewConfig, splits: Sequence[str]) -> Evaluation:
+    """Makes what evaluates a finished run, of the cities of the splits alone.
+
+    Raises:
+      UserError: anything of the towers, the data or the splits.
+    """
+    check_towers(config)
+    data, found = load_splits(config, splits)
+    _, preprocessing = read_weights(config.model, run.provenance.get("preprocessing"))
+    model = cross_view_model(config.model, preprocessing)
+    return Evaluation.of(config, model, data, found, offset=offset_of(config.model))

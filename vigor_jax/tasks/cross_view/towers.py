@@ -70,13 +70,19 @@ def _check_positions(model: ModelConfig, key: str, size: tuple[int, int]) -> Non
         )
 
 
-def read_weights(model: ModelConfig) -> tuple[dict[str, Any] | None, str]:
+def read_weights(model: ModelConfig, preprocessing: str | None = None) -> tuple[dict[str, Any] | None, str]:
     """(variables of the backbone, or None without a file or where a run on pairs has both towers'; preprocessing).
+
+    Args:
+      model: of the config.
+      preprocessing: of the run that trained the model, whose file is not read; None: what the file says.
 
     Raises:
       ConfigError: a run of another backbone.
       WeightFileError: of `models.pretrained.loading.load`.
     """
+    if preprocessing is not None:
+        return None, preprocessing
     if not model.pretrained:
         return None, registry.entry(model.backbone).preprocessing
     backbone, run = registry.backbone(model.backbone), finished_weights.read(model.pretrained)

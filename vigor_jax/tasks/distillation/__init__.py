@@ -1,5 +1,6 @@
 """A small student learns the embeddings of a larger teacher."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vigor_jax.tasks import classification, cross_view
@@ -7,7 +8,8 @@ from vigor_jax.tasks.distillation.config import CrossViewDistillationConfig, Ima
 from vigor_jax.tasks.entry import TaskEntry
 
 if TYPE_CHECKING:
-    from vigor_jax.tasks.task import Task
+    from vigor_jax.tasks.task import ModelEvaluation, Task
+    from vigor_jax.workdir.finished_run import FinishedRun
 
 
 def _create_for_pairs(config: CrossViewDistillationConfig) -> "Task":
@@ -22,5 +24,23 @@ def _create_for_images(config: ImageDistillationConfig) -> "Task":
     return ImageDistillation(config, classification.load(config))
 
 
-CROSS_VIEW = TaskEntry(CrossViewDistillationConfig, _create_for_pairs, cross_view.load, cross_view.ENTRY.report)
-IMAGES = TaskEntry(ImageDistillationConfig, _create_for_images, classification.load)
+def _evaluation_for_pairs(
+    run: "FinishedRun", config: CrossViewDistillationConfig, splits: Sequence[str]
+) -> "ModelEvaluation":
+    from vigor_jax.tasks.distillation.cross_view import evaluation_of_run
+
+    return evaluation_of_run(run, config, splits)
+
+
+def _evaluation_for_images(
+    run: "FinishedRun", config: ImageDistillationConfig, splits: Sequence[str]
+) -> "ModelEvaluation":
+    from vigor_jax.tasks.distillation.images import evaluation_of_run
+
+    return evaluation_of_run(run, config, classification.load(config), splits)
+
+
+CROSS_VIEW = TaskEntry(
+    CrossViewDistillationConfig, _create_for_pairs, cross_view.load, cross_view.ENTRY.report, _evaluation_for_pairs
+)
+IMAGES = TaskEntry(ImageDistillationConfig, _create_for_images, classification.load, evaluation=_evaluation_for_images)

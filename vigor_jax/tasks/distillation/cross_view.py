@@ -2,25 +2,29 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from vigor_jax.config import ConfigError
+from vigor_jax.datasets.cross_view import CrossViewData
+from vigor_jax.datasets.protocol import EvaluationSplit
 from vigor_jax.encoding.stopping import never
 from vigor_jax.losses import embedding_distance
+from vigor_jax.models import CrossViewModel
 from vigor_jax.models.variables import Variables
 from vigor_jax.tasks.cross_view.config import MiningConfig
 from vigor_jax.tasks.cross_view.evaluation import Evaluation
-from vigor_jax.tasks.cross_view.model import embedding_dim
-from vigor_jax.tasks.cross_view.pairs import PairTraining
-from vigor_jax.tasks.cross_view.towers import TrainedTowers, check_towers
+from vigor_jax.tasks.cross_view.model import cross_view_model, embedding_dim
+from vigor_jax.tasks.cross_view.pairs import PairTraining, load_splits
+from vigor_jax.tasks.cross_view.towers import TrainedTowers, check_towers, read_weights
 from vigor_jax.tasks.distillation import cross_view_teacher
 from vigor_jax.tasks.distillation.config import CrossViewDistillationConfig
 from vigor_jax.tasks.distillation.same_teacher import TEACHER, SameTeacher, divided
-from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Task
+from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, ModelEvaluation, Task
+from vigor_jax.workdir.finished_run import FinishedRun
 
 _COMPARED = ("top1", "top5", "top10", "top1_percent", "hit_rate")
 
@@ -61,9 +65,7 @@ class CrossViewDistillation(Task):
         }
         self.memory_keys = self._towers.memory_keys
         data, splits = self._pairs.data, self._pairs.evaluations
-        self._evaluation = Evaluation.of(config, self._towers.model, data, splits, offset=None)
-        self._teacher_evaluation = Evaluation.of(config, self._teacher.model, data, splits, offset=None)
-        self._teacher_metrics: dict[str, float] | None = None
+        self._evaluation = _BesideTeacher.of(config, self._towers.model, self._teacher.model, data, splits)
 
     def init(self, key: jax.Array) -> Variables:
         """Makes fresh variables of the student, beside the teacher's."""
@@ -96,32 +98,12 @@ class CrossViewDistillation(Task):
     def evaluate(
         self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
     ) -> Evaluated:
-        """Evaluates as `CrossView` does; beside each recall stands the teacher's in the same way, `teacher_<recall>`.
-
-        `top1_of_teacher` is the quotient of the student's top-1 and the teacher's; absent where the latter is 0.
-        """
-        student, teacher = divided(variables)
-        if self._teacher_metrics is None:
-            encodings = self._teacher_evaluation.encode(teacher, mesh, should_stop)
-            found = self._teacher_evaluation.measure(teacher, encodings, should_stop)
-            self._teacher_metrics = {
-                f"{split}/teacher_{name}": found.metrics[f"{split}/{name}"]
-                for split in self._pairs.evaluations
-                for name in _COMPARED
-            }
-        evaluated = self._evaluation(student, mesh, should_stop)
-        metrics = evaluated.metrics | self._teacher_metrics
-        for split in self._pairs.evaluations:
-            if metrics[f"{split}/teacher_top1"] > 0:
-                metrics[f"{split}/top1_of_teacher"] = metrics[f"{split}/top1"] / metrics[f"{split}/teacher_top1"]
-        return Evaluated(metrics, evaluated.findings)
+        """Evaluates as `CrossView` does, with the teacher's recalls beside the student's."""
+        return self._evaluation(variables, mesh, should_stop)
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """The row of each split, with the teacher's recall in it."""
-        return {
-            split: row | {f"teacher@{k}": f"{100 * metrics[f'{split}/teacher_top{k}']:.1f}" for k in (1, 5)}
-            for split, row in self._evaluation.table(metrics).items()
-        }
+        return self._evaluation.table(metrics)
 
     def plan_state(self) -> dict[str, np.ndarray]:
         """Says which teacher it is."""
@@ -150,13 +132,78 @@ class CrossViewDistillation(Task):
         )
 
 
+def evaluation_of_run(run: FinishedRun, config: CrossViewDistillationConfig, splits: Sequence[str]) -> ModelEvaluation:
+    """Makes what evaluates a finished run; its teacher's run is read for what the model is.
+
+    Raises:
+      UserError: anything of the teacher, the towers, the data or the splits.
+    """
+    check_towers(config)
+    teacher = cross_view_teacher.read(config)
+    data, found = load_splits(config, splits)
+    _, preprocessing = read_weights(config.model, run.provenance.get("preprocessing"))
+    student = cross_view_model(config.model, preprocessing, projection_dim=_projection_dim(config, teacher.dim))
+    return _BesideTeacher.of(config, student, teacher.model, data, found)
+
+
+class _BesideTeacher(ModelEvaluation):
+    """The student's evaluation; beside each of its recalls stands `teacher_<recall>`, found by the teacher in that way.
+
+    `top1_of_teacher` is the quotient of the student's top-1 and the teacher's; absent where the latter is 0.
+    """
+
+    def __init__(self, student: Evaluation, teacher: Evaluation):
+        self._student, self._teacher = student, teacher
+        self._of_teacher: dict[str, float] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config: CrossViewDistillationConfig,
+        student: CrossViewModel,
+        teacher: CrossViewModel,
+        data: CrossViewData,
+        splits: Mapping[str, EvaluationSplit],
+    ) -> "_BesideTeacher":
+        return cls(*(Evaluation.of(config, model, data, splits, offset=None) for model in (student, teacher)))
+
+    def __call__(
+        self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
+    ) -> Evaluated:
+        student, teacher = divided(variables)
+        if self._of_teacher is None:
+            encodings = self._teacher.encode(teacher, mesh, should_stop)
+            found = self._teacher.measure(teacher, encodings, should_stop)
+            self._of_teacher = {
+                f"{split}/teacher_{name}": found.metrics[f"{split}/{name}"]
+                for split in self._teacher.splits
+                for name in _COMPARED
+            }
+        evaluated = self._student(student, mesh, should_stop)
+        metrics = evaluated.metrics | self._of_teacher
+        for split in self._teacher.splits:
+            if metrics[f"{split}/teacher_top1"] > 0:
+                metrics[f"{split}/top1_of_teacher"] = metrics[f"{split}/top1"] / metrics[f"{split}/teacher_top1"]
+        return Evaluated(metrics, evaluated.findings)
+
+    def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
+        return {
+            split: row | {f"teacher@{k}": f"{100 * metrics[f'{split}/teacher_top{k}']:.1f}" for k in (1, 5)}
+            for split, row in self._student.table(metrics).items()
+        }
+
+
+def _projection_dim(config: CrossViewDistillationConfig, teacher_dim: int) -> int:
+    return teacher_dim if config.distillation.projection else 0
+
+
 def _student(config: CrossViewDistillationConfig, dim: int) -> TrainedTowers:
     """The towers of a student whose teacher's embeddings have so many numbers.
 
     Raises:
       ConfigError: its own have another number.
     """
-    towers = TrainedTowers(config, projection_dim=dim if config.distillation.projection else 0)
+    towers = TrainedTowers(config, projection_dim=_projection_dim(config, dim))
     own_dim = embedding_dim(towers.model, config.data.aerial_size)
     if own_dim != dim:
         raise ConfigError(

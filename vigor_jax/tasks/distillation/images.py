@@ -1,34 +1,29 @@
 """Distillation on images without labels: a small network learns what a larger one's logits are made of."""
 
-import functools
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
 
 from vigor_jax.datasets.labelled_images import LabelledImages
-from vigor_jax.encoding.on_host import HostEncoder
 from vigor_jax.encoding.stopping import never
-from vigor_jax.input.labelled_batches import centre_crops
 from vigor_jax.losses import embedding_distance
 from vigor_jax.models.descriptor import unit_norm
 from vigor_jax.models.preprocessing import preprocess
 from vigor_jax.models.pretrained.conversion import filled
 from vigor_jax.models.variables import Variables
 from vigor_jax.parallel.mesh import AXIS
-from vigor_jax.retrieval.embedding_agreement import embedding_agreement, nearest_others
 from vigor_jax.tasks.classification import network
+from vigor_jax.tasks.classification.task import with_splits
 from vigor_jax.tasks.distillation import image_teacher
 from vigor_jax.tasks.distillation.config import ImageDistillationConfig
+from vigor_jax.tasks.distillation.image_evaluation import AgreementWithTeacher
 from vigor_jax.tasks.distillation.same_teacher import TEACHER, SameTeacher, divided
 from vigor_jax.tasks.embedding_spread import spread
 from vigor_jax.tasks.photo_training import PhotoTraining
-from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Task
-
-_PIXELS = 16  # side of the images whose pixels are compared
+from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, ModelEvaluation, Task
+from vigor_jax.workdir.finished_run import FinishedRun
 
 
 class ImageDistillation(Task):
@@ -61,18 +56,7 @@ class ImageDistillation(Task):
         self._training = PhotoTraining(config, data, with_labels=False)
         self.steps_per_epoch = self._training.steps_per_epoch
         self.fingerprint = self._training.fingerprint | {"teacher": self._teacher.digest}
-        self._read = functools.partial(
-            centre_crops,
-            data,
-            crop=config.images.crop,
-            scale=max(config.classifier.test_scales),
-            threads=config.input_threads,
-        )
-        self._of_student = HostEncoder(self._embed)
-        self._of_teacher = HostEncoder(self._teacher.embeddings)
-        self._of_pixels = HostEncoder(_pixels)
-        self._targets: dict[str, np.ndarray] = {}
-        self._baselines: dict[str, float] = {}
+        self._evaluation = AgreementWithTeacher(config, self._model, self._preprocessing, self._teacher, data)
 
     def init(self, key: jax.Array) -> Variables:
         """Fresh variables of the student, those of a weight file if the config names one, and the teacher's."""
@@ -114,52 +98,12 @@ class ImageDistillation(Task):
     def evaluate(
         self, variables: Variables, mesh: jax.sharding.Mesh, should_stop: Callable[[], bool] = never
     ) -> Evaluated:
-        """`distance`, `cosine` and `agreement` of every split (`retrieval.embedding_agreement`).
-
-        Beside them what needs no learning: `constant_distance` and `constant_cosine` of the constant nearest to the
-        teacher's embeddings of the split, their mean; `pixel_agreement`, of the nearest neighbour by the pixels of
-        small images; `chance_agreement`; and `images`, how many there are.
-        """
-        student, teacher = divided(variables)
-        metrics: dict[str, float] = {}
-        for split, rows in self._data.splits.items():
-            if split not in self._targets:
-                targets = self._encoded(self._of_teacher, teacher, rows, mesh, should_stop)
-                self._baselines |= self._measured_baselines(split, rows, targets, mesh, should_stop)
-                self._targets[split] = targets
-            embeddings = self._encoded(self._of_student, student, rows, mesh, should_stop)
-            found = embedding_agreement(embeddings, self._targets[split])
-            metrics |= {f"{split}/{name}": value for name, value in found.items()}
-        return Evaluated(metrics | self._baselines)
+        """Says how near the student is to its teacher on every split, beside what needs no learning."""
+        return self._evaluation(variables, mesh, should_stop)
 
     def table(self, metrics: dict[str, float]) -> dict[str, dict[str, str]]:
         """The row of each split measured."""
-        columns = {
-            "distance": "distance",
-            "cosine": "cosine",
-            "agreement": "agreement",
-            "constant: distance": "constant_distance",
-            "pixels: agreement": "pixel_agreement",
-            "chance: agreement": "chance_agreement",
-            "images": "images",
-        }
-        table = {}
-        for split in self._data.splits:
-            found = {column: metrics.get(f"{split}/{name}") for column, name in columns.items()}
-            row = {
-                column: f"{value:.0f}" if column == "images" else f"{value:.3f}"
-                for column, value in found.items()
-                if value is not None
-            }
-            if row:
-                table[split] = row
-        return table
-
-    def report(self, workdir: Path) -> Path | None:
-        """Writes `report.html`."""
-        from vigor_jax import report  # its libraries take a second to load, which a start need not wait for
-
-        return report.write(workdir)
+        return self._evaluation.table(metrics)
 
     def plan_state(self) -> dict[str, np.ndarray]:
         """Says which teacher it is."""
@@ -178,41 +122,17 @@ class ImageDistillation(Task):
             "config.optimizer.learning_rate or config.classifier.pretrained."
         )
 
-    def _embed(self, variables: Variables, images: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch dim"]:
-        return unit_norm(self._model.apply(variables, preprocess(images, self._preprocessing)))
 
-    def _encoded(
-        self,
-        encoder: HostEncoder,
-        variables: Variables,
-        rows: Int[np.ndarray, "images"],
-        mesh: jax.sharding.Mesh,
-        should_stop: Callable[[], bool],
-    ) -> Float[np.ndarray, "images dim"]:
-        """What an encoder makes of the middle of each image."""
-        size = self._config.eval_batch_size
-        return encoder(variables, self._read, rows, mesh, batch_size=size, should_stop=should_stop)
+def evaluation_of_run(
+    run: FinishedRun, config: ImageDistillationConfig, data: LabelledImages, splits: Sequence[str]
+) -> ModelEvaluation:
+    """Makes what evaluates a finished run; its teacher is read for what the model is.
 
-    def _measured_baselines(
-        self,
-        split: str,
-        rows: np.ndarray,
-        targets: np.ndarray,
-        mesh: jax.sharding.Mesh,
-        should_stop: Callable[[], bool],
-    ) -> dict[str, float]:
-        constant = np.broadcast_to(np.asarray(unit_norm(targets.mean(axis=0, keepdims=True))), targets.shape)
-        of_constant = embedding_agreement(constant, targets)
-        found = {f"constant_{name}": of_constant[name] for name in ("distance", "cosine")}
-        found["images"] = float(len(rows))
-        if len(rows) > 2:
-            pixels = self._encoded(self._of_pixels, {}, rows, mesh, should_stop)
-            found["pixel_agreement"] = float(np.mean(nearest_others(pixels) == nearest_others(targets)))
-            found["chance_agreement"] = 1 / (len(rows) - 1)
-        return {f"{split}/{name}": value for name, value in found.items()}
-
-
-def _pixels(_: Variables, images: UInt8[Array, "batch height width 3"]) -> Float[Array, "batch values"]:
-    """All values of the image scaled to few pixels, about grey."""
-    small = jax.image.resize(jnp.asarray(images, jnp.float32), (len(images), _PIXELS, _PIXELS, 3), "linear")
-    return unit_norm(small.reshape(len(images), -1) - 127.5)
+    Raises:
+      UserError: anything of the teacher or the splits.
+    """
+    teacher = image_teacher.read(config)
+    student, preprocessing, _ = network.of(
+        config, teacher.dim, axis_name=None, preprocessing=run.provenance.get("preprocessing")
+    )
+    return AgreementWithTeacher(config, student, preprocessing, teacher, with_splits(data, splits))

@@ -1,6 +1,6 @@
 """Joins the processes of a run by `jax.distributed`, and leaves them again.
 
-Process i is host i to the rest of the house, also where several processes share a machine.
+Process i is host i to everything else here, also where several processes share a machine.
 """
 
 import os

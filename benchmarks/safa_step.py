@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from vigor_jax.encoding.stopping import never
 from vigor_jax.losses import soft_margin_triplet
 from vigor_jax.mining import pool
 from vigor_jax.parallel.mesh import AXIS
@@ -64,6 +65,18 @@ class SafaStep(Task):
         """An empty pool, if there is one."""
         size = self._size
         return pool.empty(size.capacity, TILES, size.descriptor, devices) if size.capacity else {}
+
+    def batches(self, first_step):
+        """None: `Batches` makes them on the devices."""
+        raise NotImplementedError
+
+    def evaluate(self, variables, mesh, should_stop=never):
+        """None: the step alone is timed."""
+        raise NotImplementedError
+
+    def table(self, metrics):
+        """None, as nothing is evaluated."""
+        raise NotImplementedError
 
     def loss(self, variables, batch, key, *, carry, axis_name):
         """The triplet loss, and with a pool what is mined."""

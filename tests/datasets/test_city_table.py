@@ -80,3 +80,13 @@ def test_a_header_that_claims_more_than_there_is(tmp_path, table):
     path.write_bytes(data.replace(b"'shape': (3,), }  ", b"'shape': (9**18,),}", 1))
     with pytest.raises(TableError, match=r"tables\.npz is damaged"):
         CityTable.read(path)
+
+
+def test_another_compression_is_named(tmp_path, table):
+    path = tmp_path / "tables.npz"
+    table.save(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 10] = 93  # the method, in the archive's directory
+    path.write_bytes(data)
+    with pytest.raises(TableError, match=r"tables\.npz is damaged \(That compression method"):
+        CityTable.read(path)

@@ -14,6 +14,9 @@ from vigor_jax.errors import UserError
 
 Table = TypeVar("Table", bound="StoredTable")
 
+# Of a damaged archive: MemoryError for a header that claims more than there is, RuntimeError for another compression.
+_READ_ERRORS = (OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
 
 class TableError(UserError):
     """Stored tables that cannot be used; names the file and what is wrong."""
@@ -46,8 +49,7 @@ class StoredTable:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {field.name: archive[field.name] for field in dataclasses.fields(cls)}
-        # MemoryError: a header that claims more than there is.
-        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        except _READ_ERRORS as error:
             raise TableError(f"{path} is damaged ({error}). Prepare the data again.") from error
         problem = cls.problem(arrays)
         if problem:

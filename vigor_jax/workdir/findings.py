@@ -11,6 +11,8 @@ import numpy as np
 from vigor_jax.workdir.errors import RunFileError
 
 FILE_NAME = "findings.npz"
+# Of a damaged archive: MemoryError for a header that claims more than there is, RuntimeError for another compression.
+_READ_ERRORS = (OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 Arrays = Mapping[str, np.ndarray]
@@ -44,8 +46,7 @@ def read(workdir: Path, checked: Callable[[Path, str, Arrays], Findings]) -> dic
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
-    # MemoryError: a header that claims more than there is.
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError, EOFError, MemoryError) as error:
+    except _READ_ERRORS as error:
         raise RunFileError(f"{path} is damaged ({error}). Evaluate the run again, or remove the file.") from error
     splits: dict[str, dict[str, np.ndarray]] = {}
     for key, array in arrays.items():

@@ -42,6 +42,16 @@ def test_a_classifier_starts_from_a_classifiers_run(classifier_run):
     assert preprocessing == network.of(photo_config(), 3, axis_name=None)[1]
 
 
+def test_a_network_sees_the_pixels_of_the_run_that_it_starts_from_however_far_back(classifier_run, leave_run, tmp_path):
+    _, variables = classifier_run
+    first, second = tmp_path / "first", tmp_path / "second"
+    leave_run(first, photo_config(preprocessing="imagenet_mean"), variables)
+    leave_run(second, photo_config(pretrained=str(first)), variables)
+    for workdir in (first, second):
+        _, preprocessing, _ = network.of(photo_config(pretrained=str(workdir)), 3, axis_name=None)
+        assert preprocessing == "imagenet_mean"
+
+
 def test_logits_of_other_classes_are_left_out(classifier_run):
     workdir, variables = classifier_run
     _, _, found = network.of(photo_config(pretrained=str(workdir)), 5, axis_name=None)

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -48,14 +49,14 @@ def main() -> int:
 
 def _measure(run: Path) -> dict[str, float]:
     finished = finished_run.read(run, tasks.parse_stored)
-    evaluation = _on_trained_panoramas(finished.config)
+    evaluation = _on_trained_panoramas(finished.config, finished.resolved)
     mesh = data_mesh()
     metrics = evaluation(jax.device_put(finished.variables, replicated(mesh)), mesh).metrics
     wanted = [f"{split}/{metric}" for split in ("training", "same_area") for metric in _METRICS]
     return {name: round(metrics[name], 4) for name in wanted if name in metrics}
 
 
-def _on_trained_panoramas(config: CrossViewConfig) -> Evaluation:
+def _on_trained_panoramas(config: CrossViewConfig, resolved: dict[str, Any]) -> Evaluation:
     """The evaluation of a run with a split of what it trains on."""
     data, splits = pairs.load(
         dataclasses.replace(config, data=dataclasses.replace(config.data, protocols=("same_area",)))
@@ -65,7 +66,7 @@ def _on_trained_panoramas(config: CrossViewConfig) -> Evaluation:
     fit = EvaluationSplit(
         trained, held_out.tiles, np.searchsorted(held_out.tiles, references[trained]).astype(np.int32)
     )
-    model = cross_view_model(config.model, read_weights(config.model)[1])
+    model = cross_view_model(config.model, read_weights(config.model, resolved.get("preprocessing"))[1])
     return Evaluation.of(config, model, data, {"training": fit, "same_area": held_out}, offset=offset_of(config.model))
 
 

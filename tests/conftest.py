@@ -29,7 +29,12 @@ hypothesis.settings.register_profile("long", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile("suite")
 
 # Fixtures of several folders; relative to this folder so that pytest finds them from anywhere.
-pytest_plugins = ["tests.fixtures.batch_keys", "tests.fixtures.finished_runs", "tests.fixtures.town"]
+pytest_plugins = [
+    "tests.fixtures.batch_keys",
+    "tests.fixtures.finished_runs",
+    "tests.fixtures.one_convolution",
+    "tests.fixtures.town",
+]
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -114,4 +114,4 @@ def _distances(variables: Variables, points: jax.Array | np.ndarray) -> jax.Arra
     return points[:, 1] - params["slope"] * points[:, 0] - params["intercept"]
 
 
-ENTRY = TaskEntry(LineConfig, Line, load, content)
+ENTRY = TaskEntry(LineConfig, lambda config, resolved: Line(config), load, content)

@@ -145,7 +145,7 @@ class ToyConfig(config.Config):
 
 def toy_entry(create):
     """What the registry holds of a toy."""
-    return TaskEntry(ToyConfig, create)
+    return TaskEntry(ToyConfig, lambda config, resolved: create(config))
 
 
 def toy_tree(**changes):

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from vigor_jax import tasks
 from vigor_jax.config import ConfigError
 from vigor_jax.errors import UserError
 from vigor_jax.parallel import mesh as meshes
+from vigor_jax.tasks.entry import TaskEntry
 from vigor_jax.train import memory
 from vigor_jax.train import optimizer as optimizers
 from vigor_jax.train import state as states
@@ -349,6 +351,24 @@ def test_a_transfer_that_nobody_asked_for_is_refused_in_the_steps(toy_task, toy_
     with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
         train_and_evaluate(toy_config(), tmp_path)
     assert len(asked) == 6
+
+
+def test_what_the_first_start_resolved_is_handed_to_all_later_ones(toy_task, toy_config, monkeypatch, tmp_path):
+    handed = []
+
+    def create(config, resolved):
+        handed.append(dict(resolved))
+        task = toy_task()
+        task.resolved = {"preprocessing": ("tf", 1.5)}
+        return task
+
+    monkeypatch.setitem(tasks.REGISTRY, "toy", TaskEntry(type(toy_config()), create))
+    summary = train_and_evaluate(toy_config(epochs=1), tmp_path)
+    assert summary["resolved"] == {"preprocessing": ["tf", 1.5]}  # as JSON gives it back
+    train_and_evaluate(toy_config(epochs=2), tmp_path)
+    (tmp_path / "report.due").touch()
+    train_and_evaluate(toy_config(epochs=2), tmp_path)
+    assert handed == [{}, summary["resolved"], summary["resolved"]]
 
 
 def test_errors_of_the_batches_reach_the_user(toy_task, toy_config, register_toy, tmp_path):

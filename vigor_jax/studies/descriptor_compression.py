@@ -16,6 +16,7 @@ from vigor_jax.tasks.cross_view.config import CrossViewConfig
 from vigor_jax.tasks.cross_view.evaluation import Evaluation
 from vigor_jax.tasks.cross_view.model import cross_view_model, offset_of
 from vigor_jax.tasks.cross_view.towers import check_towers, read_weights
+from vigor_jax.tasks.entry import NOTHING_RESOLVED, Resolved
 
 # Of each view. Some 39 for each of product quantisation's 256 centroids, and with both views more than four times the
 # principal components that 4096 dimensions have.
@@ -41,15 +42,15 @@ class DescriptorCompression:
       fit_panoramas: likewise of training panoramas.
     """
 
-    def __init__(self, config: CrossViewConfig):
-        """Opens the data set and draws what is fitted on.
+    def __init__(self, config: CrossViewConfig, resolved: Resolved = NOTHING_RESOLVED):
+        """Opens the data set and draws what is fitted on; `resolved` is of the run that trained the model.
 
         Raises:
           UserError: data, splits or weights that cannot be had.
         """
         check_towers(config)
         data, splits = pairs.load(config)
-        model = cross_view_model(config.model, read_weights(config.model)[1])
+        model = cross_view_model(config.model, read_weights(config.model, resolved.get("preprocessing"))[1])
         self._evaluation = Evaluation.of(config, model, data, splits.evaluations, offset=offset_of(config.model))
         self._seed = config.seed
         self.fit_tiles = _draw(np.unique(data.panoramas.references[splits.train]), config.seed, "tiles")

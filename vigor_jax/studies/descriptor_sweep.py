@@ -126,7 +126,8 @@ def _require_libraries() -> None:
 
 
 def _with_compressions(config: Config, size: str, workdir: Path, rows: list[Row]) -> Study:
-    compression = DescriptorCompression(config)
+    run = finished_run.read(workdir, tasks.parse_stored)
+    compression = DescriptorCompression(config, run.resolved)
     tiles, images = len(compression.fit_tiles), len(compression.fit_tiles) + len(compression.fit_panoramas)
     left_out = []
     components = [row for row in sorted({row.dimension for row in rows}, reverse=True) if row <= images]
@@ -139,7 +140,7 @@ def _with_compressions(config: Config, size: str, workdir: Path, rows: list[Row]
     for sentence in left_out:
         logging.warning("Left out: %s", sentence)
     mesh = data_mesh()
-    variables = jax.device_put(finished_run.read(workdir, tasks.parse_stored).variables, replicated(mesh))
+    variables = jax.device_put(run.variables, replicated(mesh))
     found = compression.compressed(variables, mesh, components=components, code_bytes=code_bytes)
     compressed = []
     for each in found:

@@ -71,7 +71,9 @@ def read(workdir: Path) -> Member:
             "of 'classification'."
         )
     data = datasets.load_images(run.config.images, run.config.rendered_city)
-    model, preprocessing, _ = network.of(run.config, len(data.class_names), axis_name=None)
+    model, preprocessing, _ = network.of(
+        run.config, len(data.class_names), axis_name=None, preprocessing=run.resolved.get("preprocessing")
+    )
     testing = ClassifierTesting(run.config, model, preprocessing, data)
     return Member(workdir, run.config, data, testing, run.step, run.variables)
 

@@ -9,7 +9,7 @@ import ml_collections
 from vigor_jax import config as configs
 from vigor_jax.config import Config, ConfigError
 from vigor_jax.tasks import classification, cross_view, distillation, geolocation
-from vigor_jax.tasks.entry import TaskEntry
+from vigor_jax.tasks.entry import NOTHING_RESOLVED, Resolved, TaskEntry
 
 if TYPE_CHECKING:
     from vigor_jax.tasks.task import Task
@@ -69,13 +69,17 @@ def parse_stored(tree: Mapping[str, Any], workdir: Path) -> Config:
         raise ConfigError(f"the run in {workdir} has a config that this version does not take: {error}") from error
 
 
-def create(config: Config) -> "Task":
+def create(config: Config, resolved: Resolved = NOTHING_RESOLVED) -> "Task":
     """Makes the task that a config names, with its data and its model.
+
+    Args:
+      config: of the run.
+      resolved: what an earlier start of the run stored of its task (`Task.resolved`).
 
     Raises:
       UserError: the data, the model or the weights cannot be had.
     """
-    return entry(config.task).create(config)
+    return entry(config.task).create(config, resolved)
 
 
 def check_key(path: str) -> None:

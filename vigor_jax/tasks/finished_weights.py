@@ -12,7 +12,6 @@ from vigor_jax.models import registry
 from vigor_jax.models.pretrained import loading, own_names
 from vigor_jax.models.pretrained.loading import Loaded
 from vigor_jax.models.variables import Variables
-from vigor_jax.tasks.classification.config import ClassifierConfig
 from vigor_jax.workdir import finished_run
 from vigor_jax.workdir.finished_run import FinishedRun
 
@@ -52,7 +51,7 @@ def of_network(run: FinishedRun, module: nn.Module, backbone: str, *, allow_part
         raise ConfigError(f"{run.workdir} is a run of {theirs}, whose weights are not those of {backbone}.")
     arrays = own_names.to_own_names(_of_the_model(run))
     loaded = loading.from_arrays(module, backbone, arrays, source=str(run.workdir), allow_partial=allow_partial)
-    return loaded._replace(preprocessing=_preprocessing(run.config.classifier))
+    return loaded._replace(preprocessing=_preprocessing(run))
 
 
 def of_pairs(run: FinishedRun, fresh: Variables) -> Variables:
@@ -70,13 +69,16 @@ def of_pairs(run: FinishedRun, fresh: Variables) -> Variables:
     return variables
 
 
-def _preprocessing(chosen: ClassifierConfig) -> str:
-    """What a run's weights expect: the choice of its config, or what they themselves started from."""
+def _preprocessing(run: FinishedRun) -> str:
+    """What a run's weights expect: as it says, or, before that was stored, its config and what it started from."""
+    if "preprocessing" in run.resolved:
+        return run.resolved["preprocessing"]
+    chosen = run.config.classifier
     if not chosen.pretrained:
         return chosen.preprocessing or registry.entry(chosen.backbone).preprocessing
     earlier = read(chosen.pretrained)
     if earlier is not None:
-        return _preprocessing(earlier.config.classifier)
+        return _preprocessing(earlier)
     module = registry.backbone(chosen.backbone)
     return loading.load(module, chosen.backbone, chosen.pretrained, allow_partial=True).preprocessing
 

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 from vigor_jax.config import ConfigError
 from vigor_jax.encoding.stopping import never
 from vigor_jax.models.variables import Variables
+from vigor_jax.tasks.entry import NOTHING_RESOLVED, Resolved
 
 Batch = dict[str, np.ndarray]
 
@@ -88,6 +89,8 @@ class Task(abc.ABC):
       selection_metric: the key of `evaluate`'s result by which the best checkpoint is kept, or None; higher is better,
         and it never comes from a test split.
       fingerprint: what the data and batch plan were made from; compared when a run resumes.
+      resolved: what the config leaves to files that only a fresh state needs, as JSON: such as the preprocessing that a
+        weight file asks for. Stored with the run and handed to the task of every later start, which so needs no file.
       carry_specs: how the leaves of the carry lie on the devices, a `PartitionSpec` tree or a prefix of one: "data"
         for rows over the devices, nothing for a copy on each.
       param_specs: how the parameters lie, likewise a tree or a prefix of one: `PartitionSpec("data")` for rows over the
@@ -103,6 +106,7 @@ class Task(abc.ABC):
     steps_per_epoch: int
     selection_metric: str | None
     fingerprint: dict[str, Any]
+    resolved: Resolved = NOTHING_RESOLVED
     carry_specs: Any = PartitionSpec()
     param_specs: Any = PartitionSpec()
     metrics_at_end: frozenset[str] = frozenset()

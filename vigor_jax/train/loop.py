@@ -47,7 +47,7 @@ def train_and_evaluate(
       profile: trace some steps of this start into the workdir (`train.profile`).
 
     Returns:
-      What `summary.json` holds: config, steps, metrics, best, throughput, memory, versions.
+      What `summary.json` holds: config, resolved, steps, metrics, best, throughput, memory, versions.
 
     Raises:
       ConfigError: a value that cannot work here, such as a batch that the devices do not divide.
@@ -79,10 +79,12 @@ def train_and_evaluate(
             if profile:
                 _warn_of_no_step()
             if hosts.is_first() and summary.report_is_due(workdir):
-                _report(stack.enter_context(contextlib.closing(tasks.create(config))), workdir)
+                with contextlib.closing(tasks.create(config, complete.get("resolved", {}))) as task:
+                    _report(task, workdir)
             return complete
+        resolved = hosts.from_first(lambda: provenance.resolved(workdir))
         # Host 0 prepares the data; the others find it, or prepare their own where they share no disk.
-        task = stack.enter_context(contextlib.closing(hosts.first_then_others(lambda: tasks.create(config))))
+        task = stack.enter_context(contextlib.closing(hosts.first_then_others(lambda: tasks.create(config, resolved))))
         hosts.require_same({"fingerprint of": task.fingerprint})
         hosts.together(lambda: _make(workdir))
         hosts.require_shared(workdir)
@@ -229,6 +231,7 @@ def _finish(run: RunContext, metrics: dict[str, float], throughput: dict[str, An
     }
     result = {
         "config": run.provenance["config"],
+        "resolved": run.provenance["resolved"],
         "steps": run.total_steps,
         "metrics": metrics,
         "selection_metric": run.task.selection_metric,

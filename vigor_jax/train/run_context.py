@@ -49,4 +49,4 @@ class RunContext:
     @functools.cached_property
     def provenance(self) -> Provenance:
         """Of what this start saves."""
-        return provenance.make(self.config, self.task.fingerprint)
+        return provenance.make(self.config, self.task.fingerprint, self.task.resolved)

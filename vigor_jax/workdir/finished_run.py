@@ -42,6 +42,11 @@ class FinishedRun:
     provenance: Provenance
     variables: dict[str, Any]
 
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """What its task resolved (`Task.resolved`); empty of a run from before this was stored."""
+        return self.provenance.get("resolved", {})
+
 
 def digest(variables: dict[str, Any]) -> str:
     """16 hexadecimal digits of names, types, shapes and bits of all variables: another one is another model."""

@@ -1,13 +1,17 @@
 """What a state was made with: stored in every checkpoint, compared when a run goes on."""
 
+import contextlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vigor_jax import config as configs
 from vigor_jax.config import Config
-from vigor_jax.workdir.errors import ResumeError
+from vigor_jax.workdir import checkpoint_files, seal
+from vigor_jax.workdir.errors import DamagedCheckpoint, ResumeError
 
 _PACKAGES = ("vigor_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 # With another value of these the steps already done are not those that this config would have done.
@@ -21,10 +25,32 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
-def make(config: Config, fingerprint: dict[str, Any]) -> Provenance:
-    """The config, the task's fingerprint and the versions, as JSON would give them back."""
-    made_with = {"config": configs.to_dict(config), "fingerprint": fingerprint, "versions": versions()}
+def make(config: Config, fingerprint: dict[str, Any], resolved: Mapping[str, Any]) -> Provenance:
+    """The config, the versions and what the task says of itself (`Task`), as JSON would give them back."""
+    made_with = {
+        "config": configs.to_dict(config),
+        "fingerprint": fingerprint,
+        "resolved": dict(resolved),
+        "versions": versions(),
+    }
     return json.loads(json.dumps(made_with))
+
+
+def resolved(workdir: Path) -> dict[str, Any]:
+    """What the run in a workdir resolved (`Task.resolved`), of its newest checkpoint that can be read.
+
+    Empty if there is none, and of a run from before this was stored. What is damaged the restoring tells.
+    """
+    folder = workdir / checkpoint_files.FOLDER
+    found = [
+        (step, each / str(step))
+        for each in (folder, checkpoint_files.interrupted(folder))
+        for step in checkpoint_files.steps(each)
+    ]
+    for _, checkpoint in sorted(found, reverse=True):
+        with contextlib.suppress(DamagedCheckpoint):
+            return seal.read(checkpoint).record.get("resolved", {})
+    return {}
 
 
 def require_resumable(stored: Provenance, current: Provenance, where: str) -> None:

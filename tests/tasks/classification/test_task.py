@@ -25,6 +25,7 @@ from vigor_jax.models.mobilenet import MobileNet, MobileNetHead
 from vigor_jax.models.preprocessing import preprocess
 from vigor_jax.models.pretrained import WeightFileError, own_names
 from vigor_jax.parallel import mesh as meshes
+from vigor_jax.tasks.classification import network
 from vigor_jax.tasks.classification.measure import ClassMeasure
 from vigor_jax.tasks.classification.task import Classification
 from vigor_jax.train import loop
@@ -178,7 +179,9 @@ def test_an_evaluation_ends_when_it_is_asked_to(data):
 
 
 def test_a_run_learns_and_leaves_its_report(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("vigor_jax.tasks.create", lambda config: Classification(config, data, ClassMeasure(data)))
+    monkeypatch.setattr(
+        "vigor_jax.tasks.create", lambda config, resolved: Classification(config, data, ClassMeasure(data))
+    )
     config = dataclasses.replace(config_of(), epochs=8, evaluate_every_epochs=8)
     summary = loop.train_and_evaluate(config, tmp_path)
     assert summary["metrics"]["test/top1"] >= 0.7 > summary["metrics"]["test/most_frequent_top1"]
@@ -202,6 +205,37 @@ def test_weights_of_other_classes_keep_their_backbone(data, tmp_path):
     np.savez(path, **own_names.to_own_names(stored))
     with pytest.raises(WeightFileError, match="Only the logits may be of other classes"):
         task_of(data, **{"classifier.pretrained": str(path)})
+
+
+def test_a_weight_file_is_needed_by_a_fresh_state_alone(data, one_convolution, tmp_path, monkeypatch):
+    """Which other pixels than the registry's it asks for is known to a later start."""
+    path = tmp_path / "weights.npz"
+    stored = jax.jit(classifier("one_convolution", 7).init)(jax.random.key(5), jnp.zeros((1, 32, 32, 3)))
+    np.savez(path, **own_names.to_own_names(stored))
+    changes = {"backbone": "one_convolution", "pretrained": str(path), "norm_momentum": 0.0}
+    config = config_of(**{f"classifier.{key}": value for key, value in changes.items()})
+    load = network.load
+
+    def asks(*arguments, **named):
+        return load(*arguments, **named)._replace(preprocessing="torchvision")
+
+    monkeypatch.setattr(network, "load", asks)
+    first = Classification(config, data, ClassMeasure(data))
+    assert first.resolved == {"preprocessing": "torchvision"}
+
+    kept = path.rename(tmp_path / "elsewhere.npz")
+    later = Classification(config, data, ClassMeasure(data), first.resolved)
+    assert (later._preprocessing, later.resolved) == ("torchvision", first.resolved)
+    expected, found = (jax.eval_shape(task.init, jax.random.key(0)) for task in (first, later))
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), found) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), expected
+    )
+    with pytest.raises(WeightFileError, match=r"weights\.npz"):
+        later.init(jax.random.key(0))
+    with pytest.raises(WeightFileError, match=r"weights\.npz"):  # of a run from before this was stored
+        Classification(config, data, ClassMeasure(data))
+    kept.rename(path)
+    jax.tree.map(np.testing.assert_array_equal, later.init(jax.random.key(0)), first.init(jax.random.key(0)))
 
 
 def test_a_dead_network_is_named(data):

@@ -3,16 +3,21 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from vigor_jax import datasets, tasks
 from vigor_jax.config import Config, ConfigError
 from vigor_jax.models import registry
+from vigor_jax.models.pretrained import own_names
 from vigor_jax.models.pretrained.conversion import variable_shapes
 from vigor_jax.models.pretrained.weight_file_error import WeightFileError
+from vigor_jax.tasks.cross_view import towers as towers_of_task
 from vigor_jax.tasks.cross_view.config import ModelConfig
 from vigor_jax.tasks.cross_view.towers import check_towers, read_weights
+from vigor_jax.tasks.distillation import cross_view_teacher
+from vigor_jax.workdir import provenance, seal
 
 _VALID = {
     "name": "test",
@@ -70,6 +75,41 @@ def test_what_does_not_go_together_names_its_keys(changes, parts, monkeypatch):
 def test_images_of_one_position_serve_every_other_aggregation():
     for aggregation in ("gem", "average", "fully_connected"):
         check_towers(_config(backbone="resnet50", aggregation=aggregation, aerial_size=(32, 32)))
+
+
+@pytest.fixture
+def weight_file(one_convolution, monkeypatch, tmp_path):
+    """The path of weights of "one_convolution" that ask for other pixels than it does by itself."""
+    variables = one_convolution().init(jax.random.key(5), jnp.zeros((1, 32, 32, 3)))
+    np.savez(tmp_path / "weights.npz", **own_names.to_own_names(variables))
+    load = towers_of_task.load
+
+    def asks(*arguments):
+        return load(*arguments)._replace(preprocessing="keras")
+
+    monkeypatch.setattr(towers_of_task, "load", asks)
+    return tmp_path / "weights.npz"
+
+
+def test_a_weight_file_is_needed_by_a_fresh_state_alone(weight_file, town_config, leave_run, tmp_path):
+    """Which other pixels than the registry's it asks for is known to a later start, and to a student of the run."""
+    model = {"model.backbone": "one_convolution", "model.width": 1.0, "model.pretrained": str(weight_file)}
+    config = town_config(**model)
+    first = tasks.create(config)
+    assert first.resolved == {"preprocessing": "keras"}
+    variables = jax.device_get(first.init(jax.random.key(3)))
+    leave_run(tmp_path / "run", config, variables, first.resolved)
+
+    weight_file.unlink()
+    later = tasks.create(config, provenance.resolved(tmp_path / "run"))
+    assert (later.resolved, later._towers.model) == (first.resolved, first._towers.model)
+    assert seal.shapes(jax.eval_shape(later.init, jax.random.key(3))) == seal.shapes(variables)
+    student = {"task": "cross_view_distillation", "distillation.teacher": str(tmp_path / "run")}
+    assert cross_view_teacher.read(town_config(**student)).model.preprocessing == "keras"
+    with pytest.raises(WeightFileError, match=r"weights\.npz"):
+        later.init(jax.random.key(3))
+    with pytest.raises(WeightFileError, match=r"weights\.npz"):  # of a run from before this was stored
+        tasks.create(config)
 
 
 def test_weights_come_with_their_preprocessing(tmp_path):

@@ -249,7 +249,7 @@ def test_labels_are_not_read_and_a_run_ends_nearer_to_its_teacher(data, teacher,
     for labels in (data.labels, 1 - data.labels):
         relabelled = dataclasses.replace(data, labels=labels.astype(np.int32))
         config = tasks.parse(tree_of(**{"distillation.teacher": str(teacher), "epochs": 4}))
-        monkeypatch.setattr(loop.tasks, "create", lambda config, of=relabelled: ImageDistillation(config, of))
+        monkeypatch.setattr(loop.tasks, "create", lambda config, resolved, of=relabelled: ImageDistillation(config, of))
         found.append(loop.train_and_evaluate(config, tmp_path / str(labels[0]))["metrics"])
     assert found[0] == found[1]
     rows = [json.loads(line) for line in (tmp_path / "0" / "metrics.jsonl").read_text().splitlines()]

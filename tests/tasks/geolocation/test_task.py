@@ -101,7 +101,7 @@ def test_the_step_reads_all_that_is_put_on_the_devices(data, batch_keys):
 
 
 def test_a_run_places_photos_and_leaves_its_cells(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("vigor_jax.tasks.create", lambda config: Geolocation(config, data))
+    monkeypatch.setattr("vigor_jax.tasks.create", lambda config, resolved: Geolocation(config, data))
     summary = loop.train_and_evaluate(config_of(), tmp_path)
     metrics = summary["metrics"]
     cells = Cells.load(tmp_path / CELLS_FILE)

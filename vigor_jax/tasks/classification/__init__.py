@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vigor_jax.tasks.classification.config import ClassificationConfig
-from vigor_jax.tasks.entry import TaskEntry
+from vigor_jax.tasks.entry import Resolved, TaskEntry
 
 if TYPE_CHECKING:
     from vigor_jax.datasets.labelled_images import LabelledImages
@@ -27,12 +27,12 @@ def _report(results: "Results", data: "LabelledImages") -> "Content":
     return content(results, data)
 
 
-def _create(config: ClassificationConfig) -> "Task":
+def _create(config: ClassificationConfig, resolved: Resolved) -> "Task":
     from vigor_jax.tasks.classification.measure import ClassMeasure
     from vigor_jax.tasks.classification.task import Classification
 
     data = load(config)
-    return Classification(config, data, ClassMeasure(data))
+    return Classification(config, data, ClassMeasure(data), resolved)
 
 
 def _evaluation(run: "FinishedRun", config: ClassificationConfig, splits: Sequence[str]) -> "ModelEvaluation":

@@ -14,7 +14,7 @@ from vigor_jax.models.pretrained import WeightFileError
 from vigor_jax.models.pretrained.loading import load
 from vigor_jax.models.variables import Variables
 from vigor_jax.tasks import finished_weights
-from vigor_jax.tasks.classification.config import ClassificationConfig
+from vigor_jax.tasks.classification.config import ClassificationConfig, ClassifierConfig
 
 _LOGITS = frozenset({"params/logits/kernel", "params/logits/bias"})
 
@@ -44,21 +44,24 @@ def of(
         norm_momentum=chosen.norm_momentum or None,
         initialisation=chosen.initialisation or None,
     )
+    if chosen.preprocessing and not chosen.pretrained:
+        return model, chosen.preprocessing, None
     if preprocessing is not None:
         return model, preprocessing, None
-    if not chosen.pretrained:
-        return model, chosen.preprocessing or registry.entry(chosen.backbone).preprocessing, None
-    variables, preprocessing = _weights(model, chosen.backbone, chosen.pretrained)
+    variables, preprocessing = read_weights(model, chosen)
     return model, preprocessing, variables
 
 
-def _weights(model: Classifier, backbone: str, path: str) -> tuple[Variables, str]:
-    """The variables of a file or a run, without logits of other classes, and the preprocessing that they expect.
+def read_weights(model: Classifier, chosen: ClassifierConfig) -> tuple[Variables | None, str]:
+    """(variables of a file or a run, without logits of other classes, or None if none is named; their preprocessing).
 
     Raises:
       ConfigError: there is nothing at the path.
       WeightFileError: anything but the logits does not fit.
     """
+    backbone, path = chosen.backbone, chosen.pretrained
+    if not path:
+        return None, chosen.preprocessing or registry.entry(backbone).preprocessing
     if not Path(path).exists():
         raise ConfigError(
             f"config.classifier.pretrained = {path!r}: nothing is there. Train that run first, by the config whose "

@@ -27,6 +27,7 @@ from vigor_jax.tasks.classification import network, shallower_vgg
 from vigor_jax.tasks.classification.config import ClassificationConfig
 from vigor_jax.tasks.classification.evaluation import ClassificationEvaluation
 from vigor_jax.tasks.classification.measure import Measure
+from vigor_jax.tasks.entry import NOTHING_RESOLVED, Resolved
 from vigor_jax.tasks.photo_training import PhotoTraining
 from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, Task, chosen_splits
 from vigor_jax.workdir.finished_run import FinishedRun
@@ -42,13 +43,21 @@ class Classification(Task):
     selection_metric = "validation/top1"
     memory_keys = Task.memory_keys | {"images.crop": "smaller; another result"}
 
-    def __init__(self, config: ClassificationConfig, data: LabelledImages, measure: Measure):
+    def __init__(
+        self,
+        config: ClassificationConfig,
+        data: LabelledImages,
+        measure: Measure,
+        resolved: Resolved = NOTHING_RESOLVED,
+    ):
         """Builds the model and plans the batches.
 
         Args:
           config: with the groups `images` and `classifier`.
           data: whose `train` rows have a label each.
           measure: what probabilities are worth.
+          resolved: by an earlier start, which makes what the network starts from needless, be it a weight file or a
+            shallower network's run, unless a fresh state is asked for.
 
         Raises:
           UserError: there is no such backbone; weights that do not fit; fewer images than a batch holds; no finished
@@ -57,13 +66,17 @@ class Classification(Task):
         """
         self._config, self._data = config, data
         chosen = config.classifier
-        self._model, self._preprocessing, self._pretrained = network.of(config, len(data.class_names), axis_name=AXIS)
-        self._shallower = shallower_vgg.read(config)
+        # What it starts from is read now: if it does not fit, that is to end the run at once.
+        self._model, self._preprocessing, self._pretrained = network.of(
+            config, len(data.class_names), axis_name=AXIS, preprocessing=resolved.get("preprocessing")
+        )
+        self._shallower = None if resolved else shallower_vgg.read(config)
+        self.resolved = {"preprocessing": self._preprocessing}
         self._training = PhotoTraining(config, data, with_labels=True)
         self.steps_per_epoch = self._training.steps_per_epoch
         labels = hashlib.sha256(data.labels.astype(np.int64).tobytes()).hexdigest()
         self.fingerprint = self._training.fingerprint | {"labels": labels}
-        if self._shallower is not None:
+        if chosen.shallower:
             logging.info("%s starts from outer layers of the run in %s.", chosen.backbone, chosen.shallower)
         elif not chosen.pretrained:
             logging.info("%s starts from random weights: config.classifier.pretrained is empty.", chosen.backbone)
@@ -78,9 +91,13 @@ class Classification(Task):
         """
         side = self._config.images.crop
         fresh = jax.jit(lambda key: self._model.init(key, jnp.zeros((1, side, side, 3))))(key)
-        if self._shallower is not None:
-            return vgg_from_shallower(fresh, self._shallower)
-        return fresh if self._pretrained is None else filled(self._pretrained, fresh)
+        if isinstance(key, jax.core.Tracer):  # its shapes alone are asked for, whatever it starts from
+            return fresh
+        chosen = self._config.classifier
+        if chosen.shallower:
+            return vgg_from_shallower(fresh, self._shallower or shallower_vgg.read(self._config))
+        pretrained = self._pretrained or network.read_weights(self._model, chosen)[0]
+        return fresh if pretrained is None else filled(pretrained, fresh)
 
     def batches(self, first_step: int) -> Iterator[Batch]:
         """As of `PhotoTraining`."""
@@ -165,7 +182,7 @@ def evaluation_of_run(
             "Name the data that it was trained on, or other images of the same classes."
         )
     model, preprocessing, _ = network.of(
-        config, classes, axis_name=None, preprocessing=run.provenance.get("preprocessing")
+        config, classes, axis_name=None, preprocessing=run.resolved.get("preprocessing")
     )
     return ClassificationEvaluation.of(config, model, preprocessing, data, measure)
 

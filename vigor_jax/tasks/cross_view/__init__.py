@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vigor_jax.tasks.cross_view.config import CrossViewConfig, PairConfig
-from vigor_jax.tasks.entry import TaskEntry
+from vigor_jax.tasks.entry import Resolved, TaskEntry
 
 if TYPE_CHECKING:
     from vigor_jax.datasets.cross_view import CrossViewData
@@ -28,10 +28,10 @@ def _report(results: "Results", data: "CrossViewData") -> "Content":
     return content(results, data)
 
 
-def _create(config: CrossViewConfig) -> "Task":
+def _create(config: CrossViewConfig, resolved: Resolved) -> "Task":
     from vigor_jax.tasks.cross_view.task import CrossView
 
-    return CrossView(config)
+    return CrossView(config, resolved)
 
 
 def _evaluation(run: "FinishedRun", config: CrossViewConfig, splits: Sequence[str]) -> "ModelEvaluation":

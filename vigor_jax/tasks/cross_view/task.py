@@ -22,6 +22,7 @@ from vigor_jax.tasks.cross_view.hard_negatives import HardNegatives
 from vigor_jax.tasks.cross_view.model import cross_view_model, embedding_dim, offset_of
 from vigor_jax.tasks.cross_view.pairs import PairTraining, load_splits
 from vigor_jax.tasks.cross_view.towers import TrainedTowers, check_towers, read_weights
+from vigor_jax.tasks.entry import NOTHING_RESOLVED, Resolved
 from vigor_jax.tasks.task import Batch, Carry, Evaluated, Feedback, LossOutput, Task
 from vigor_jax.workdir.finished_run import FinishedRun
 
@@ -34,13 +35,13 @@ class CrossView(Task):
 
     selection_metric: str | None = "validation/top1"
 
-    def __init__(self, config: CrossViewConfig):
-        """Prepares or opens the data set, divides it, and builds the model.
+    def __init__(self, config: CrossViewConfig, resolved: Resolved = NOTHING_RESOLVED):
+        """Prepares or opens the data set, divides it, and builds the model; `resolved` is of an earlier start.
 
         Raises:
           UserError: anything of the towers, the data, the split, the batch plan or the weights that cannot work.
         """
-        self._towers = TrainedTowers(config)  # first: preparing data may take minutes
+        self._towers = TrainedTowers(config, resolved)  # first: preparing data may take minutes
         self._config = config
         self._pairs = PairTraining(config)
         self.selection_metric = self._pairs.selection_metric
@@ -65,7 +66,7 @@ class CrossView(Task):
             references, city = panoramas.references[train], panoramas.city[train]
             self._mining = HardNegatives(config, references, city, self._plan, num_tiles=len(self._pairs.data.tiles))
             self._plan, self.carry_specs = self._mining.plan, self._mining.carry_specs
-        self.memory_keys = self._towers.memory_keys
+        self.resolved, self.memory_keys = self._towers.resolved, self._towers.memory_keys
         self._evaluation = Evaluation.of(
             config, self._towers.model, self._pairs.data, self._pairs.evaluations, offset=offset_of(config.model)
         )
@@ -188,6 +189,6 @@ def evaluation_of_run(run: FinishedRun, config: CrossViewConfig, splits: Sequenc
     """
     check_towers(config)
     data, found = load_splits(config, splits)
-    _, preprocessing = read_weights(config.model, run.provenance.get("preprocessing"))
+    _, preprocessing = read_weights(config.model, run.resolved.get("preprocessing"))
     model = cross_view_model(config.model, preprocessing)
     return Evaluation.of(config, model, data, found, offset=offset_of(config.model))

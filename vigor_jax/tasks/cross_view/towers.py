@@ -18,6 +18,7 @@ from vigor_jax.tasks import finished_weights
 from vigor_jax.tasks.cross_view.config import ModelConfig, PairConfig
 from vigor_jax.tasks.cross_view.model import cross_view_model
 from vigor_jax.tasks.embedding_spread import spread
+from vigor_jax.tasks.entry import NOTHING_RESOLVED, Resolved
 
 
 def check_towers(config: PairConfig) -> None:
@@ -89,7 +90,7 @@ def read_weights(model: ModelConfig, preprocessing: str | None = None) -> tuple[
     if run is None:
         loaded = load(backbone, model.backbone, model.pretrained)
     elif finished_weights.has_pairs(run):
-        return None, read_weights(run.config.model)[1]
+        return None, read_weights(run.config.model, run.resolved.get("preprocessing"))[1]
     else:
         loaded = finished_weights.of_network(run, backbone, model.backbone)
     return loaded.variables, loaded.preprocessing
@@ -100,14 +101,16 @@ class TrainedTowers:
 
     Attributes:
       model: the module.
+      resolved: of a task that trains it (`Task.resolved`).
       memory_keys: of a task that trains it (`Task.memory_keys`).
     """
 
-    def __init__(self, config: PairConfig, *, projection_dim: int = 0):
+    def __init__(self, config: PairConfig, resolved: Resolved = NOTHING_RESOLVED, *, projection_dim: int = 0):
         """Checks the config, reads the weights and makes the module.
 
         Args:
           config: of the run.
+          resolved: by an earlier start, which makes the weights' file needless unless a fresh state is asked for.
           projection_dim: of a linear layer at the end; 0 for none.
 
         Raises:
@@ -116,25 +119,32 @@ class TrainedTowers:
         """
         check_towers(config)
         self._config = config
-        self._weights, preprocessing = read_weights(config.model)
+        # Of a first start the weights are read here: those that do not fit are to end it at once.
+        preprocessing = resolved.get("preprocessing") or self._weights[1]
+        self.resolved = {"preprocessing": preprocessing}
         if not config.model.pretrained:
             logging.info("The towers start from random weights, as config.model.pretrained names no file.")
         self.model = cross_view_model(config.model, preprocessing, projection_dim=projection_dim)
         self.memory_keys = _memory_keys(config.model)
+
+    @functools.cached_property
+    def _weights(self) -> tuple[dict[str, Any] | None, str]:
+        return read_weights(self._config.model)
 
     def init(self, key: jax.Array) -> Variables:
         """Makes fresh variables; what the config names as pretrained is put in both towers, a run on pairs in all."""
         sizes = (self._config.data.aerial_size, self._config.data.ground_size)
         images = [np.zeros((1, *size, 3), np.uint8) for size in sizes]
         init = functools.partial(self.model.init, train=False)
-        if not isinstance(key, jax.core.Tracer):  # otherwise its shapes alone are asked for
-            # It runs once: on CPUs LLVM's optimisation of every layer's random draws costs more than it saves.
-            options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-            init = jax.jit(init, compiler_options=options)
-        variables = init(key, *images)
-        if self._weights is not None:
-            return with_tower_weights(variables, self._weights)
-        if not self._config.model.pretrained or isinstance(key, jax.core.Tracer):
+        if isinstance(key, jax.core.Tracer):  # its shapes alone are asked for, whatever it starts from
+            return init(key, *images)
+        # It runs once: on CPUs LLVM's optimisation of every layer's random draws costs more than it saves.
+        options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+        variables = jax.jit(init, compiler_options=options)(key, *images)
+        weights, _ = self._weights
+        if weights is not None:
+            return with_tower_weights(variables, weights)
+        if not self._config.model.pretrained:
             return variables
         return finished_weights.of_pairs(finished_weights.read(self._config.model.pretrained), variables)
 

@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING
 
 from vigor_jax.tasks import classification, cross_view
 from vigor_jax.tasks.distillation.config import CrossViewDistillationConfig, ImageDistillationConfig
-from vigor_jax.tasks.entry import TaskEntry
+from vigor_jax.tasks.entry import Resolved, TaskEntry
 
 if TYPE_CHECKING:
     from vigor_jax.tasks.task import ModelEvaluation, Task
     from vigor_jax.workdir.finished_run import FinishedRun
 
 
-def _create_for_pairs(config: CrossViewDistillationConfig) -> "Task":
+def _create_for_pairs(config: CrossViewDistillationConfig, resolved: Resolved) -> "Task":
     from vigor_jax.tasks.distillation.cross_view import CrossViewDistillation
 
-    return CrossViewDistillation(config)
+    return CrossViewDistillation(config, resolved)
 
 
-def _create_for_images(config: ImageDistillationConfig) -> "Task":
+def _create_for_images(config: ImageDistillationConfig, resolved: Resolved) -> "Task":
     from vigor_jax.tasks.distillation.images import ImageDistillation
 
-    return ImageDistillation(config, classification.load(config))
+    return ImageDistillation(config, classification.load(config), resolved)
 
 
 def _evaluation_for_pairs(

@@ -23,6 +23,7 @@ from vigor_jax.tasks.cross_view.towers import TrainedTowers, check_towers, read_
 from vigor_jax.tasks.distillation import cross_view_teacher
 from vigor_jax.tasks.distillation.config import CrossViewDistillationConfig
 from vigor_jax.tasks.distillation.same_teacher import TEACHER, SameTeacher, divided
+from vigor_jax.tasks.entry import NOTHING_RESOLVED, Resolved
 from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, ModelEvaluation, Task
 from vigor_jax.workdir.finished_run import FinishedRun
 
@@ -43,8 +44,8 @@ class CrossViewDistillation(Task):
 
     selection_metric: str | None = "validation/top1"
 
-    def __init__(self, config: CrossViewDistillationConfig):
-        """Reads the teacher, makes the student, and opens the data set.
+    def __init__(self, config: CrossViewDistillationConfig, resolved: Resolved = NOTHING_RESOLVED):
+        """Reads the teacher, makes the student, and opens the data set; `resolved` is of an earlier start.
 
         Raises:
           UserError: there is no finished run, or its checkpoint is damaged; or anything of the towers, the data, the
@@ -54,7 +55,7 @@ class CrossViewDistillation(Task):
         check_towers(config)  # first: reading the teacher takes longer
         self._teacher = cross_view_teacher.read(config)
         self._same_teacher = SameTeacher(config.distillation.teacher, self._teacher.digest, self._teacher.dim)
-        self._towers = _student(config, self._teacher.dim)
+        self._towers = _student(config, resolved, self._teacher.dim)
         self._pairs = PairTraining(config)
         self.selection_metric = self._pairs.selection_metric
         self.steps_per_epoch = self._pairs.steps_per_epoch
@@ -63,7 +64,7 @@ class CrossViewDistillation(Task):
             "mining": dataclasses.asdict(MiningConfig()),
             "teacher": self._teacher.digest,
         }
-        self.memory_keys = self._towers.memory_keys
+        self.resolved, self.memory_keys = self._towers.resolved, self._towers.memory_keys
         data, splits = self._pairs.data, self._pairs.evaluations
         self._evaluation = _BesideTeacher.of(config, self._towers.model, self._teacher.model, data, splits)
 
@@ -141,7 +142,7 @@ def evaluation_of_run(run: FinishedRun, config: CrossViewDistillationConfig, spl
     check_towers(config)
     teacher = cross_view_teacher.read(config)
     data, found = load_splits(config, splits)
-    _, preprocessing = read_weights(config.model, run.provenance.get("preprocessing"))
+    _, preprocessing = read_weights(config.model, run.resolved.get("preprocessing"))
     student = cross_view_model(config.model, preprocessing, projection_dim=_projection_dim(config, teacher.dim))
     return _BesideTeacher.of(config, student, teacher.model, data, found)
 
@@ -197,13 +198,13 @@ def _projection_dim(config: CrossViewDistillationConfig, teacher_dim: int) -> in
     return teacher_dim if config.distillation.projection else 0
 
 
-def _student(config: CrossViewDistillationConfig, dim: int) -> TrainedTowers:
+def _student(config: CrossViewDistillationConfig, resolved: Resolved, dim: int) -> TrainedTowers:
     """The towers of a student whose teacher's embeddings have so many numbers.
 
     Raises:
       ConfigError: its own have another number.
     """
-    towers = TrainedTowers(config, projection_dim=_projection_dim(config, dim))
+    towers = TrainedTowers(config, resolved, projection_dim=_projection_dim(config, dim))
     own_dim = embedding_dim(towers.model, config.data.aerial_size)
     if own_dim != dim:
         raise ConfigError(

@@ -74,7 +74,7 @@ def read(config: CrossViewDistillationConfig) -> CrossViewTeacher:
                 f"config.data.{key} = {ours}: the teacher in {workdir} was trained on images of {theirs} pixels, and "
                 f"both see the same images. Set config.data.{key}={theirs}."
             )
-    _, preprocessing = read_weights(run.config.model)
+    _, preprocessing = read_weights(run.config.model, run.resolved.get("preprocessing"))
     model = cross_view_model(run.config.model, preprocessing)
     variables = {name: collection for name, collection in run.variables.items() if name != "teacher"}
     return CrossViewTeacher(

@@ -11,13 +11,13 @@ from jaxtyping import Array, Float, UInt8
 
 from vigor_jax import tasks
 from vigor_jax.config import ConfigError
-from vigor_jax.models import registry
 from vigor_jax.models.classifier import Classifier, classifier
 from vigor_jax.models.descriptor import unit_norm
 from vigor_jax.models.preprocessing import preprocess
 from vigor_jax.models.pretrained import WeightFileError
 from vigor_jax.models.pretrained.loading import load
 from vigor_jax.models.variables import Variables
+from vigor_jax.tasks.classification import network
 from vigor_jax.tasks.distillation.config import ImageDistillationConfig
 from vigor_jax.workdir import finished_run
 
@@ -92,11 +92,8 @@ def _of_run(config: ImageDistillationConfig) -> tuple[Classifier, str, Variables
             f"{run.config.images.crop} pixels, and both see the same images. Set config.images.crop="
             f"{run.config.images.crop}."
         )
-    entry = registry.entry(theirs.backbone)
-    preprocessing = theirs.preprocessing or entry.preprocessing
     model = classifier(theirs.backbone, 1, dtype=jnp.dtype(theirs.dtype), image_size=run.config.images.crop)
-    if theirs.pretrained:
-        preprocessing = load(model, theirs.backbone, theirs.pretrained, allow_partial=True).preprocessing
+    preprocessing = run.resolved.get("preprocessing") or network.read_weights(model, theirs)[1]
     variables = {name: collection for name, collection in run.variables.items() if name != "teacher"}
     return model, preprocessing, without_logits(variables)
 

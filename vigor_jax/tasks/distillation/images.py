@@ -21,6 +21,7 @@ from vigor_jax.tasks.distillation.config import ImageDistillationConfig
 from vigor_jax.tasks.distillation.image_evaluation import AgreementWithTeacher
 from vigor_jax.tasks.distillation.same_teacher import TEACHER, SameTeacher, divided
 from vigor_jax.tasks.embedding_spread import spread
+from vigor_jax.tasks.entry import NOTHING_RESOLVED, Resolved
 from vigor_jax.tasks.photo_training import PhotoTraining
 from vigor_jax.tasks.task import Batch, Carry, Evaluated, LossOutput, ModelEvaluation, Task
 from vigor_jax.workdir.finished_run import FinishedRun
@@ -39,8 +40,8 @@ class ImageDistillation(Task):
     selection_metric = "validation/cosine"
     memory_keys = Task.memory_keys | {"images.crop": "smaller; another result"}
 
-    def __init__(self, config: ImageDistillationConfig, data: LabelledImages):
-        """Reads the teacher, builds the student and plans the batches.
+    def __init__(self, config: ImageDistillationConfig, data: LabelledImages, resolved: Resolved = NOTHING_RESOLVED):
+        """Reads the teacher, builds the student and plans the batches; `resolved` is of an earlier start.
 
         Raises:
           UserError: there is no finished run, its checkpoint is damaged, or a weight file does not fit; fewer images
@@ -50,9 +51,10 @@ class ImageDistillation(Task):
         self._config, self._data = config, data
         self._teacher = image_teacher.read(config)
         self._same_teacher = SameTeacher(config.distillation.teacher, self._teacher.digest, self._teacher.dim)
-        self._model, self._preprocessing, pretrained = network.of(config, self._teacher.dim, axis_name=AXIS)
-        # The logits of a file are of classes, whatever their number.
-        self._pretrained = None if pretrained is None else image_teacher.without_logits(pretrained)
+        self._model, self._preprocessing, self._pretrained = network.of(
+            config, self._teacher.dim, axis_name=AXIS, preprocessing=resolved.get("preprocessing")
+        )
+        self.resolved = {"preprocessing": self._preprocessing}
         self._training = PhotoTraining(config, data, with_labels=False)
         self.steps_per_epoch = self._training.steps_per_epoch
         self.fingerprint = self._training.fingerprint | {"teacher": self._teacher.digest}
@@ -62,8 +64,12 @@ class ImageDistillation(Task):
         """Fresh variables of the student, those of a weight file if the config names one, and the teacher's."""
         side = self._config.images.crop
         fresh = jax.jit(lambda key: self._model.init(key, jnp.zeros((1, side, side, 3))))(key)
-        student = fresh if self._pretrained is None else filled(self._pretrained, fresh)
-        return {**student, TEACHER: self._teacher.variables}
+        if not isinstance(key, jax.core.Tracer):  # otherwise its shapes alone are asked for
+            pretrained = self._pretrained or network.read_weights(self._model, self._config.classifier)[0]
+            if pretrained is not None:
+                # The logits of a file are of classes, whatever their number.
+                fresh = filled(image_teacher.without_logits(pretrained), fresh)
+        return {**fresh, TEACHER: self._teacher.variables}
 
     def batches(self, first_step: int) -> Iterator[Batch]:
         """As of `PhotoTraining`."""
@@ -133,6 +139,6 @@ def evaluation_of_run(
     """
     teacher = image_teacher.read(config)
     student, preprocessing, _ = network.of(
-        config, teacher.dim, axis_name=None, preprocessing=run.provenance.get("preprocessing")
+        config, teacher.dim, axis_name=None, preprocessing=run.resolved.get("preprocessing")
     )
     return AgreementWithTeacher(config, student, preprocessing, teacher, with_splits(data, splits))

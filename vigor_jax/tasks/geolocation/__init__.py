@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vigor_jax.tasks.classification import load
-from vigor_jax.tasks.entry import TaskEntry
+from vigor_jax.tasks.entry import Resolved, TaskEntry
 from vigor_jax.tasks.geolocation.config import GeolocationConfig
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ def _report(results: "Results", data: "LabelledImages") -> "Content":
     return content(results, data)
 
 
-def _create(config: GeolocationConfig) -> "Task":
+def _create(config: GeolocationConfig, resolved: Resolved) -> "Task":
     from vigor_jax.tasks.geolocation.task import Geolocation
 
-    return Geolocation(config, load(config))
+    return Geolocation(config, load(config), resolved)
 
 
 def _evaluation(run: "FinishedRun", config: GeolocationConfig, splits: Sequence[str]) -> "ModelEvaluation":

@@ -18,6 +18,7 @@ from vigor_jax.geocells import Cells, partition
 from vigor_jax.geocells.cell_id import token
 from vigor_jax.tasks.classification import task as classification
 from vigor_jax.tasks.classification.task import Classification, with_splits
+from vigor_jax.tasks.entry import NOTHING_RESOLVED, Resolved
 from vigor_jax.tasks.geolocation.config import GeolocationConfig
 from vigor_jax.tasks.geolocation.measure import GeolocationMeasure
 from vigor_jax.tasks.task import ModelEvaluation
@@ -33,7 +34,7 @@ CELLS_FILE = "cells.json"
 class Geolocation(Classification):
     """Classification whose classes are S2 cells with about equally many training photos each."""
 
-    def __init__(self, config: GeolocationConfig, data: LabelledImages):
+    def __init__(self, config: GeolocationConfig, data: LabelledImages, resolved: Resolved = NOTHING_RESOLVED):
         """Divides the globe by the training photos alone, and labels all photos by it.
 
         Raises:
@@ -43,7 +44,7 @@ class Geolocation(Classification):
         """
         self._cells = _partition(config, data)
         data = _labelled(data, self._cells)
-        super().__init__(config, data, GeolocationMeasure(data, self._cells, at=config.geocells.place_at))
+        super().__init__(config, data, GeolocationMeasure(data, self._cells, at=config.geocells.place_at), resolved)
         self.fingerprint["cells"] = self._cells.fingerprint
 
     @property

@@ -1,9 +1,6 @@
 import dataclasses
-import gc
 import itertools
 import json
-import threading
-import weakref
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +15,6 @@ from vigor_jax.datasets.image_codec import decode
 from vigor_jax.errors import UserError
 from vigor_jax.input.sampling import BatchPlan
 from vigor_jax.losses import soft_margin_triplet
-from vigor_jax.mining.mined_table import MinedTableClosed
 from vigor_jax.models import CrossViewModel
 from vigor_jax.models.cross_view import Pairs
 from vigor_jax.models.pretrained.load_report import Report
@@ -271,35 +267,6 @@ def test_the_step_reads_all_that_is_put_on_the_devices(town_config, batch_keys, 
         losses in ("iou_loss", "both"),
         losses in ("offset_loss", "both"),
     )
-
-
-def feedback_threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name == "mining-feedback"}
-
-
-def test_a_mining_task_that_nobody_closed_is_collected_and_its_thread_ends(town_config):
-    before = feedback_threads()
-    task = tasks.create(town_config(**{"mining.enabled": True}))
-    (thread,) = feedback_threads() - before
-    dropped = weakref.ref(task)
-    del task
-    gc.collect()
-    assert dropped() is None
-    thread.join(10)
-    assert not thread.is_alive()
-
-
-def test_closing_a_mining_task_ends_its_thread_and_who_waits_for_it(town_config):
-    before = feedback_threads()
-    task = tasks.create(town_config(**{"mining.enabled": True}))
-    (thread,) = feedback_threads() - before
-    batches = task.batches(4 * task.steps_per_epoch)  # for which feedback is missing
-    for _ in range(2):
-        task.close()
-    assert not thread.is_alive()
-    with pytest.raises(MinedTableClosed):
-        next(batches)
-    tasks.create(town_config()).close()  # mines nothing
 
 
 @pytest.mark.parametrize("name", ONE_LOSS)

@@ -88,3 +88,11 @@ def test_renderer_version_follows_the_code(tmp_path, monkeypatch):
     with (copy / "city.py").open("a") as file:
         file.write("# another world\n")
     assert version() != builder.renderer_version()
+
+
+def test_what_was_rendered_before_is_not_rendered_again():
+    """Any change in the renderer's folder renders every city anew and ends the resumes of older runs.
+
+    If that is meant, write the new version here; if not, change another file.
+    """
+    assert builder.renderer_version() == "b30abe68"

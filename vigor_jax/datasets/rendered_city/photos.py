@@ -39,7 +39,6 @@ def load(images: ImageDataConfig, rendered_city: RenderedCityConfig, *, verify: 
             ground_size=(side, 2 * side),
         ),
         rendered_city,
-        _CITIES,
         verify=verify,
     )
     panoramas = data.panoramas

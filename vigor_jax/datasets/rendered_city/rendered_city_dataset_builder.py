@@ -83,11 +83,18 @@ class Builder(CrossViewBuilder):
 
 
 def load(
-    data: DataConfig, rendered_city: RenderedCityConfig, cities: Sequence[str], *, verify: bool = False
+    data: DataConfig,
+    rendered_city: RenderedCityConfig,
+    cities: Sequence[str] | None = None,
+    *,
+    verify: bool = False,
 ) -> CrossViewData:
-    """Reads some rendered cities of a config, having rendered those that are not yet; see `cross_view_builder.load`."""
+    """Reads some rendered cities of a config, or those that train, having rendered those that are not yet.
+
+    See `cross_view_builder.load`.
+    """
     builders = []
-    for city in cities:
+    for city in data.train_cities if cities is None else cities:
         trains = city in data.train_cities
         tiles_per_side = rendered_city.train_tiles_per_side if trains else rendered_city.test_tiles_per_side
         sizes = cross_view_builder.size_name(data)
